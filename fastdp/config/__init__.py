@@ -1,0 +1,1 @@
+"""The input file: its schema and its reader."""

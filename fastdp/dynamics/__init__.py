@@ -1,0 +1,1 @@
+"""Integrators, velocities and the state they act on."""

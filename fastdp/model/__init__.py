@@ -1,0 +1,1 @@
+"""Model files and the description of a Deep Potential that every reader yields."""

@@ -1,0 +1,1 @@
+"""Readers of model files, registered by what a file's content looks like."""

@@ -1,0 +1,1 @@
+"""Neighbour search: cell list, ghost atoms, Verlet list."""

@@ -1,0 +1,1 @@
+"""What a run writes: trajectory, thermo table, checkpoint, progress."""

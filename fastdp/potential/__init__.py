@@ -1,0 +1,1 @@
+"""Potentials: the readable reference and the compressed fast path, behind one interface."""

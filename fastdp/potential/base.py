@@ -1,0 +1,71 @@
+"""What every potential is to the rest of fastdp: an object that evaluates a neighbour list."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdp.neighbours.verlet_list import VerletList
+
+
+@dataclass
+class Evaluation:
+    """Energy and its derivatives; the arrays are made once and filled by each evaluation.
+
+    All arrays are in the order of the input's atoms.
+
+    Attributes
+    ----------
+    atomic_energies : (n_atoms,) float64
+        eV.
+    forces : (n_atoms, 3) float64
+        eV/Å.
+    virial : (3, 3) float64
+        eV, Ξ = −∂E/∂strain, row = gradient (DeePMD-kit's sign: stress = −Ξ/V).
+    energy : float
+        eV.
+    virial_is_current : bool
+        Whether the last evaluation computed `virial`.
+    """
+
+    atomic_energies: NDArray[np.float64]
+    forces: NDArray[np.float64]
+    virial: NDArray[np.float64] = field(default_factory=lambda: np.zeros((3, 3)))
+    energy: float = 0.0
+    virial_is_current: bool = False
+
+    @classmethod
+    def empty(cls, n_atoms: int) -> Evaluation:
+        """Return zeroed arrays for `n_atoms` atoms."""
+        return cls(np.zeros(n_atoms), np.zeros((n_atoms, 3)))
+
+
+class Potential(ABC):
+    """A function of positions, evaluated over a neighbour list that is at least `cutoff` wide."""
+
+    @property
+    @abstractmethod
+    def cutoff(self) -> float:
+        """Radius beyond which atoms do not see each other, Å."""
+
+    @abstractmethod
+    def evaluate(self, neighbours: VerletList, result: Evaluation, *, virial: bool = True) -> None:
+        """Fill `result` for the positions that `neighbours` holds now.
+
+        Parameters
+        ----------
+        neighbours : VerletList
+            Built, and updated to the current positions.
+        result : Evaluation
+            Filled in place, in input order.
+        virial : bool
+            Whether the virial is wanted; without it `result.virial_is_current` is set to False.
+
+        Raises
+        ------
+        PairTooCloseError
+            If a pair is closer than the potential covers.
+        """

@@ -1,0 +1,1 @@
+"""The compressed potential: spline moments and a balanced projector, on the CPU."""

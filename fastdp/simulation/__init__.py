@@ -1,0 +1,1 @@
+"""The run itself: stages, guards, timing, resuming."""

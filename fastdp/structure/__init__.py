@@ -1,0 +1,1 @@
+"""Structures: reading them, and matching their elements to a model's types."""
