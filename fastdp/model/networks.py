@@ -1,0 +1,117 @@
+"""Feed-forward networks in NumPy float64: value, tangent (forward mode) and gradient (reverse mode)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fastdp.model.activations import ACTIVATIONS
+from fastdp.model.description import Array, DenseLayer, Network
+
+
+def forward(network: Network, x: Array) -> Array:
+    """Return the network's output.
+
+    Parameters
+    ----------
+    network : Network
+    x : (n, n_in) float64
+
+    Returns
+    -------
+    (n, n_out) float64
+    """
+    for layer in network.layers:
+        hidden = ACTIVATIONS[layer.activation].value(x @ layer.weight + layer.bias)
+        x = _shortcut(layer, x) + hidden * _timestep(layer)
+    return x
+
+
+def forward_with_tangent(network: Network, x: Array, tangent: Array) -> tuple[Array, Array]:
+    """Return the network's output y(x) and its derivative along a direction, dy/dx · tangent.
+
+    Parameters
+    ----------
+    network : Network
+    x, tangent : (n, n_in) float64
+
+    Returns
+    -------
+    y, y_tangent : (n, n_out) float64
+    """
+    for layer in network.layers:
+        activation = ACTIVATIONS[layer.activation]
+        z = x @ layer.weight + layer.bias
+        slope = activation.derivative(z) * _timestep(layer)
+        tangent = _shortcut(layer, tangent) + slope * (tangent @ layer.weight)
+        x = _shortcut(layer, x) + activation.value(z) * _timestep(layer)
+    return x, tangent
+
+
+def forward_with_gradient(network: Network, x: Array) -> tuple[Array, Array]:
+    """Return the output of a network that is one wide, and its gradient.
+
+    Parameters
+    ----------
+    network : Network
+        With `n_out` = 1.
+    x : (n, n_in) float64
+
+    Returns
+    -------
+    y : (n,) float64
+    gradient : (n, n_in) float64
+        dy/dx.
+    """
+    slopes = []
+    for layer in network.layers:
+        activation = ACTIVATIONS[layer.activation]
+        z = x @ layer.weight + layer.bias
+        slopes.append(activation.derivative(z) * _timestep(layer))
+        x = _shortcut(layer, x) + activation.value(z) * _timestep(layer)
+    gradient = np.ones_like(x)
+    for layer, slope in zip(reversed(network.layers), reversed(slopes), strict=True):
+        gradient = _shortcut_transposed(layer, gradient) + (gradient * slope) @ layer.weight.T
+    return x[:, 0], gradient
+
+
+def _timestep(layer: DenseLayer) -> Array | float:
+    return 1.0 if layer.timestep is None else layer.timestep
+
+
+def _shortcut(layer: DenseLayer, x: Array) -> Array | float:
+    return SHORTCUTS[layer.shortcut](x)
+
+
+def _shortcut_transposed(layer: DenseLayer, gradient: Array) -> Array | float:
+    return SHORTCUTS_TRANSPOSED[layer.shortcut](gradient)
+
+
+def _no_shortcut(x: Array) -> float:
+    return 0.0
+
+
+def _identity(x: Array) -> Array:
+    return x
+
+
+def _double(x: Array) -> Array:
+    return np.concatenate((x, x), axis=1)
+
+
+def _add_halves(gradient: Array) -> Array:
+    half = gradient.shape[1] // 2
+    return gradient[:, :half] + gradient[:, half:]
+
+
+SHORTCUTS: dict[str, Callable[[Array], Array | float]] = {
+    "none": _no_shortcut,
+    "identity": _identity,
+    "doubling": _double,
+}
+SHORTCUTS_TRANSPOSED: dict[str, Callable[[Array], Array | float]] = {
+    "none": _no_shortcut,
+    "identity": _identity,
+    "doubling": _add_halves,
+}
