@@ -1,0 +1,247 @@
+"""The schema of the input file: every table and key with its meaning, unit and limits.
+
+The reference page of the documentation and the JSON schema are generated from these classes, so the
+descriptions are written for users. Units stand in the names of keys.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from fastdp.dynamics.settings import IntegratorSettings, NoseHooverSettings, VelocityVerletSettings
+
+LARGEST_COUNT = 2**53
+"""Counts up to here survive every reader of the output, JavaScript's numbers included."""
+
+
+class Table(BaseModel):
+    """A table of the input file: unknown keys are refused, values are not converted silently."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=False
+    )
+
+
+def key(default: Any, description: str, *, unit: str | None = None, **limits: Any) -> Any:
+    """Return a field of a table; `default` is `...` where the user must give a value."""
+    return Field(
+        default,
+        description=description,
+        json_schema_extra=None if unit is None else {"unit": unit},
+        **limits,
+    )
+
+
+def table(kind: type[Table], description: str) -> Any:
+    """Return a field for a table whose keys all have defaults."""
+    return Field(default_factory=kind, description=description)
+
+
+class PotentialTable(Table):
+    """The model and how it is evaluated."""
+
+    model: str = key(..., "Model file; relative paths count from the folder of the input file.", min_length=1)
+    backend: Literal["auto", "cpu", "reference"] = key(
+        "auto",
+        "`cpu` is the compressed potential on threads, `reference` the model exactly as trained in plain "
+        "NumPy (slow), `auto` the fastest that this machine has.",
+    )
+    precision: Literal["double", "mixed"] = key(
+        "double",
+        "`mixed` evaluates the networks in float32 and sums energies, forces and the virial in float64.",
+    )
+    tolerance: float = key(
+        1e-5,
+        "Rms error of the forces that the compressed potential may have against the reference, measured on "
+        "the start structure.",
+        unit="eV/Å",
+        gt=0,
+        le=0.1,
+    )
+
+
+class StructureTable(Table):
+    """The atoms to start from."""
+
+    file: str = key(
+        ...,
+        "A file that ASE reads (extxyz, POSCAR, cif, …) or a folder in DeePMD-kit's npy layout; relative "
+        "paths count from the folder of the input file.",
+        min_length=1,
+    )
+    frame: int = key(-1, "Frame of the file, counted from 0; negative numbers count from the end.")
+    repeat: Annotated[list[Annotated[int, Field(ge=1, le=10_000)]], Field(min_length=3, max_length=3)] = key(
+        [1, 1, 1], "Copies along each cell vector."
+    )
+    masses_u: dict[str, Annotated[float, Field(gt=0)]] = key(
+        {},
+        "Mass of each named element or type, where the standard atomic mass is not meant or the name is no "
+        "element. Otherwise masses come from the structure's file if it has them, else from the elements.",
+        unit="u",
+    )
+
+
+class VelocitiesTable(Table):
+    """Draw initial velocities from the Maxwell–Boltzmann distribution, in place of those of the structure."""
+
+    temperature_K: float = key(..., "Temperature to draw at; 0 starts at rest.", unit="K", ge=0)
+    seed: int = key(0, "Seed of the random numbers.", ge=0, le=2**63 - 1)
+    exact_temperature: bool = key(
+        True, "Scale the drawn velocities to have exactly this temperature, not only on average."
+    )
+    remove_net_momentum: bool = key(True, "Take out the velocity of the centre of mass.")
+
+
+class StageTable(Table):
+    """What every stage has."""
+
+    name: str | None = key(None, "What messages call the stage; by default its number and ensemble.")
+    steps: int = key(..., "Number of steps.", ge=0, le=LARGEST_COUNT)
+    timestep_fs: float = key(..., "Time step.", unit="fs", gt=0, le=100)
+
+    @abstractmethod
+    def integrator(self) -> IntegratorSettings:
+        """Return what the stage's integrator is told."""
+
+
+class NVEStage(StageTable):
+    """Constant energy: velocity Verlet."""
+
+    ensemble: Literal["nve"] = key(..., "Constant number of atoms, volume and energy.")
+
+    def integrator(self) -> VelocityVerletSettings:
+        """Return what velocity Verlet is told."""
+        return VelocityVerletSettings(timestep_fs=self.timestep_fs)
+
+
+class NVTStage(StageTable):
+    """Constant temperature: Nosé–Hoover chain."""
+
+    ensemble: Literal["nvt"] = key(..., "Constant number of atoms, volume and temperature.")
+    temperature_K: float = key(..., "Temperature of the bath.", unit="K", gt=0)
+    thermostat_time_fs: float = key(
+        100.0, "Period τ that sets the masses of the thermostats: Q₁ = N_f k_B T τ².", unit="fs", gt=0
+    )
+    chain_length: int = key(3, "Number of thermostats in the chain.", ge=1, le=100)
+    sub_steps: int = key(
+        1, "Number of parts that each half step of the chain is divided into.", ge=1, le=1000
+    )
+    suzuki_yoshida_order: Literal[1, 3, 5, 7] = key(
+        3, "Number of weights of the Suzuki–Yoshida factorisation of each part."
+    )
+
+    def integrator(self) -> NoseHooverSettings:
+        """Return what the Nosé–Hoover chain is told."""
+        return NoseHooverSettings(
+            timestep_fs=self.timestep_fs,
+            temperature_K=self.temperature_K,
+            thermostat_time_fs=self.thermostat_time_fs,
+            chain_length=self.chain_length,
+            sub_steps=self.sub_steps,
+            suzuki_yoshida_order=self.suzuki_yoshida_order,
+        )
+
+
+Stage = Annotated[NVEStage | NVTStage, Field(discriminator="ensemble")]
+
+
+class NeighboursTable(Table):
+    """The neighbour list."""
+
+    skin_A: float = key(
+        1.0,
+        "Margin beyond the model's cutoff; the list is made anew when an atom has moved half of it. A larger "
+        "skin means fewer, but longer lists; results do not depend on it.",
+        unit="Å",
+        ge=0,
+        le=10,
+    )
+
+
+class GuardsTable(Table):
+    """When a run stops by itself. Numbers that are not finite always stop it."""
+
+    maximum_temperature_K: float = key(
+        10000.0, "Instantaneous temperature above which the run stops.", unit="K", gt=0
+    )
+
+
+def _plain_file_name(name: str) -> str:
+    if name in ("", ".", "..") or any(character in "/\\" or ord(character) < 32 for character in name):
+        raise ValueError("must be a file name without folders; output.directory says where files go")
+    return name
+
+
+FileName = Annotated[str, Field(max_length=200), AfterValidator(_plain_file_name)]
+
+
+class TrajectoryTable(Table):
+    """The H5MD trajectory."""
+
+    file: FileName = key("trajectory.h5", "File name within the output directory.")
+    every: int = key(
+        100, "Steps between frames; the start of the run is always a frame.", ge=1, le=LARGEST_COUNT
+    )
+    velocities: bool = key(True, "Whether frames hold velocities.")
+
+
+class ThermoTable(Table):
+    """The table of thermodynamic quantities (CSV)."""
+
+    file: FileName = key("thermo.csv", "File name within the output directory.")
+    every: int = key(100, "Steps between rows; the start of the run is always a row.", ge=1, le=LARGEST_COUNT)
+
+
+class CheckpointTable(Table):
+    """The checkpoint, from which `--resume` continues; one is also written at the start and at the end."""
+
+    file: FileName = key("checkpoint.h5", "File name within the output directory.")
+    every: int = key(10000, "Steps between checkpoints.", ge=1, le=LARGEST_COUNT)
+
+
+class OutputTable(Table):
+    """What a run writes, and where."""
+
+    directory: str = key(
+        ".",
+        "Where the files go; made if absent. Relative paths count from the folder of the input file, "
+        "like all paths here.",
+        min_length=1,
+    )
+    trajectory: TrajectoryTable = table(TrajectoryTable, "The H5MD trajectory.")
+    thermo: ThermoTable = table(ThermoTable, "The table of thermodynamic quantities (CSV).")
+    checkpoint: CheckpointTable = table(CheckpointTable, "The checkpoint.")
+
+
+class ParallelTable(Table):
+    """The processor cores that a run uses."""
+
+    threads: int | None = key(
+        None,
+        "Number of threads; by default every core that this process may run on (its CPU affinity). The "
+        "command line's `--threads` goes before it.",
+        ge=1,
+        le=4096,
+    )
+
+
+class Configuration(Table):
+    """A run of fastdp."""
+
+    version: Literal[1] = key(..., "Version of the input format; this is 1.")
+    potential: PotentialTable = key(..., "The model and how it is evaluated.")
+    structure: StructureTable = key(..., "The atoms to start from.")
+    velocities: VelocitiesTable | None = key(
+        None,
+        "Draw initial velocities, in place of those of the structure. Needed if the structure has none.",
+    )
+    stage: Annotated[list[Stage], Field(min_length=1)] = key(
+        ..., "What is run, in order: one `[[stage]]` for each. `ensemble` chooses the kind."
+    )
+    neighbours: NeighboursTable = table(NeighboursTable, "The neighbour list.")
+    guards: GuardsTable = table(GuardsTable, "When a run stops by itself.")
+    output: OutputTable = table(OutputTable, "What a run writes, and where.")
+    parallel: ParallelTable = table(ParallelTable, "The processor cores that a run uses.")

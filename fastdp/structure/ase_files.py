@@ -1,0 +1,125 @@
+"""Structures through ASE: files of every format that it reads, and its Atoms objects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+from ase import units
+from ase.io.formats import UnknownFileTypeError, filetype, open_with_compression
+
+from fastdp.errors import StructureError
+from fastdp.structure.masses import masses_by_name
+from fastdp.structure.structure import Structure
+
+A_PER_PS_FROM_ASE = 1000.0 * units.fs
+"""Value in Å/ps of ASE's unit of velocity, with the constants that ASE's own readers used."""
+
+NAMES_ELEMENTS = {
+    "lammps-data": re.compile(r"\s*(Masses|Atom\s+Type\s+Labels)\b"),
+    "lammps-dump-text": re.compile(r"ITEM: ATOMS\b.*\b(element|mass)\b"),
+    "lammps-dump-binary": re.compile(r"(?!)"),
+}
+"""Formats where ASE takes type 1 for hydrogen, 2 for helium, … unless a line matches the pattern."""
+
+UNITLESS_VELOCITIES = ("vel", "velo", "velocity", "velocities")
+"""Columns of extxyz files that other programs write in units of their own."""
+
+
+def read_with_ase(path: Path, frame: int, masses: Mapping[str, float]) -> Structure:
+    """Read one frame of a file through ASE.
+
+    Parameters
+    ----------
+    path : Path
+    frame : int
+        Counted from 0; negative from the end.
+    masses : mapping of str to float
+        Masses that the user sets, u.
+
+    Returns
+    -------
+    Structure
+
+    Raises
+    ------
+    StructureError
+        If ASE cannot read the file, the frame is not there, or the file does not name elements.
+    """
+    try:
+        file_format = filetype(str(path))
+        pattern = NAMES_ELEMENTS.get(file_format)
+        named = pattern is None or _has_line(path, pattern)
+        atoms = ase.io.read(path, index=frame, format=file_format, do_not_split_by_at_sign=True)
+    except (IndexError, StopIteration) as error:
+        raise StructureError(f"there is no frame {frame}, or the file is cut short") from error
+    except UnknownFileTypeError as error:
+        raise StructureError(
+            "the format is not recognised. A structure is a file that ASE reads (extxyz, POSCAR, cif, …) "
+            "or a DeePMD-kit npy folder; trajectories of fastdp are turned into extxyz by `fastdp convert`"
+        ) from error
+    except Exception as error:  # ASE's readers raise whatever their parsing ran into
+        raise StructureError(f"ASE cannot read it: {type(error).__name__}: {error}") from error
+    if not named:
+        raise StructureError(
+            f"this {file_format} file numbers its atom types without naming them, and fastdp matches atoms "
+            "to a model by name only. Add element names (Masses or Atom Type Labels; a column `element`)"
+        )
+    if not isinstance(atoms, ase.Atoms):
+        raise StructureError(f"ASE reads a {type(atoms).__name__} from it, not one structure")
+    return structure_from_atoms(atoms, masses)
+
+
+def structure_from_atoms(atoms: ase.Atoms, masses: Mapping[str, float] | None = None) -> Structure:
+    """Return an ASE Atoms object as a structure.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+    masses : mapping of str to float, optional
+        Masses that the user sets, u.
+
+    Returns
+    -------
+    Structure
+        With velocities if the atoms have momenta.
+
+    Raises
+    ------
+    StructureError
+        If a name has no mass.
+    """
+    notes = []
+    if atoms.constraints:
+        notes.append(f"{len(atoms.constraints)} constraint(s) of the file are ignored: every atom moves")
+    velocities = None
+    if atoms.has("momenta"):
+        velocities = atoms.get_velocities() * A_PER_PS_FROM_ASE
+    else:
+        notes += [
+            f"column `{name}` of the file is not used, since its unit is not known; "
+            "ASE keeps velocities as `momenta`"
+            for name in UNITLESS_VELOCITIES
+            if name in atoms.arrays
+        ]
+    symbols = tuple(atoms.get_chemical_symbols())
+    return Structure(
+        symbols=symbols,
+        positions=atoms.get_positions(),
+        cell=np.asarray(atoms.cell[:]),
+        periodic=atoms.pbc,
+        masses=masses_by_name(
+            symbols, masses or {}, from_file=atoms.get_masses() if atoms.has("masses") else None
+        ),
+        velocities=velocities,
+        notes=tuple(notes),
+    )
+
+
+def _has_line(path: Path, pattern: re.Pattern[str]) -> bool:
+    with open_with_compression(str(path), "rt") as file:
+        return any(pattern.match(line) for line in file)
