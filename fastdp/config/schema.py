@@ -85,14 +85,22 @@ class StructureTable(Table):
 
 
 class VelocitiesTable(Table):
-    """Draw initial velocities from the Maxwell–Boltzmann distribution, in place of those of the structure."""
+    """The velocities at the start."""
 
-    temperature_K: float = key(..., "Temperature to draw at; 0 starts at rest.", unit="K", ge=0)
-    seed: int = key(0, "Seed of the random numbers.", ge=0, le=2**63 - 1)
-    exact_temperature: bool = key(
-        True, "Scale the drawn velocities to have exactly this temperature, not only on average."
+    temperature_K: float | None = key(  # noqa: N815 - a unit in the name
+        None,
+        "Draw velocities from the Maxwell–Boltzmann distribution at this temperature, in place of those of "
+        "the structure; 0 starts at rest. Needed if the structure has no velocities.",
+        unit="K",
+        ge=0,
     )
-    remove_net_momentum: bool = key(True, "Take out the velocity of the centre of mass.")
+    seed: int = key(0, "Seed of the random numbers that velocities are drawn with.", ge=0, le=2**63 - 1)
+    exact_temperature: bool = key(
+        True, "Scale drawn velocities to have exactly this temperature, not only on average."
+    )
+    remove_net_momentum: bool = key(
+        True, "Take out the velocity of the centre of mass, of drawn and of given velocities."
+    )
 
 
 class StageTable(Table):
@@ -121,7 +129,7 @@ class NVTStage(StageTable):
     """Constant temperature: Nosé–Hoover chain."""
 
     ensemble: Literal["nvt"] = key(..., "Constant number of atoms, volume and temperature.")
-    temperature_K: float = key(..., "Temperature of the bath.", unit="K", gt=0)
+    temperature_K: float = key(..., "Temperature of the bath.", unit="K", gt=0)  # noqa: N815 - a unit in the name
     thermostat_time_fs: float = key(
         100.0, "Period τ that sets the masses of the thermostats: Q₁ = N_f k_B T τ².", unit="fs", gt=0
     )
@@ -145,13 +153,16 @@ class NVTStage(StageTable):
         )
 
 
+STAGES: dict[str, type[StageTable]] = {"nve": NVEStage, "nvt": NVTStage}
+"""The kinds of stage by their `ensemble`."""
+
 Stage = Annotated[NVEStage | NVTStage, Field(discriminator="ensemble")]
 
 
 class NeighboursTable(Table):
     """The neighbour list."""
 
-    skin_A: float = key(
+    skin_A: float = key(  # noqa: N815 - a unit in the name
         1.0,
         "Margin beyond the model's cutoff; the list is made anew when an atom has moved half of it. A larger "
         "skin means fewer, but longer lists; results do not depend on it.",
@@ -164,7 +175,7 @@ class NeighboursTable(Table):
 class GuardsTable(Table):
     """When a run stops by itself. Numbers that are not finite always stop it."""
 
-    maximum_temperature_K: float = key(
+    maximum_temperature_K: float = key(  # noqa: N815 - a unit in the name
         10000.0, "Instantaneous temperature above which the run stops.", unit="K", gt=0
     )
 
@@ -234,10 +245,7 @@ class Configuration(Table):
     version: Literal[1] = key(..., "Version of the input format; this is 1.")
     potential: PotentialTable = key(..., "The model and how it is evaluated.")
     structure: StructureTable = key(..., "The atoms to start from.")
-    velocities: VelocitiesTable | None = key(
-        None,
-        "Draw initial velocities, in place of those of the structure. Needed if the structure has none.",
-    )
+    velocities: VelocitiesTable = table(VelocitiesTable, "The velocities at the start.")
     stage: Annotated[list[Stage], Field(min_length=1)] = key(
         ..., "What is run, in order: one `[[stage]]` for each. `ensemble` chooses the kind."
     )

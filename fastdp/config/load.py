@@ -1,0 +1,145 @@
+"""Reading the input file: everything wrong with it is reported at once."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from fastdp.config.problems import describe_problems
+from fastdp.config.schema import Configuration
+from fastdp.errors import ConfigurationError
+
+INPUT_PATHS = (("potential", "model"), ("structure", "file"))
+"""Keys that name something to read."""
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A valid input file.
+
+    Attributes
+    ----------
+    path : Path
+        The file, absolute.
+    configuration : Configuration
+        Its content, with every path made absolute.
+    """
+
+    path: Path
+    configuration: Configuration
+
+
+def load_input(path: str | Path) -> InputFile:
+    """Read and validate an input file.
+
+    Relative paths in it count from its own folder.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    InputFile
+
+    Raises
+    ------
+    ConfigurationError
+        With every problem of syntax, keys, values and named files that was found.
+    """
+    path = Path(path)
+    text, data = _parse(path)
+    folder = path.absolute().parent
+    problems: list[str] = []
+    configuration = None
+    try:
+        configuration = Configuration.model_validate(data)
+    except ValidationError as error:
+        problems += describe_problems(error, text)
+    problems += _missing_files(data, folder)
+    if configuration is not None:
+        configuration = _with_absolute_paths(configuration, folder)
+        problems += _clashing_outputs(configuration)
+    if problems or configuration is None:
+        raise ConfigurationError(str(path), problems)
+    return InputFile(path.absolute(), configuration)
+
+
+def output_files(configuration: Configuration) -> dict[str, Path]:
+    """Return the absolute path of each file that a run writes, by its key in the input file."""
+    output = configuration.output
+    directory = Path(output.directory)
+    return {
+        "output.trajectory.file": directory / output.trajectory.file,
+        "output.thermo.file": directory / output.thermo.file,
+        "output.checkpoint.file": directory / output.checkpoint.file,
+    }
+
+
+def _parse(path: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(str(path), [f"not a text file in UTF-8: {error}"]) from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ConfigurationError(str(path), [f"cannot be read: {reason}"]) from error
+    try:
+        return text, tomllib.loads(text)
+    except RecursionError as error:
+        raise ConfigurationError(str(path), ["not valid TOML: nested too deeply"]) from error
+    except ValueError as error:
+        raise ConfigurationError(str(path), [f"not valid TOML: {error}"]) from error
+
+
+def _missing_files(data: Mapping[str, Any], folder: Path) -> list[str]:
+    """Look for the named files even where other keys are wrong, to report everything at once."""
+    problems = []
+    for table, key in INPUT_PATHS:
+        content = data.get(table)
+        name = content.get(key) if isinstance(content, dict) else None
+        if isinstance(name, str) and name and not _exists(folder / name):
+            problems.append(f"[{table}], {key}: no such file: {name} (looked for {folder / name})")
+    return problems
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that no file can have: too long, with a null byte
+        return False
+
+
+def _with_absolute_paths(configuration: Configuration, folder: Path) -> Configuration:
+    return configuration.model_copy(
+        update={
+            "potential": configuration.potential.model_copy(
+                update={"model": str(folder / configuration.potential.model)}
+            ),
+            "structure": configuration.structure.model_copy(
+                update={"file": str(folder / configuration.structure.file)}
+            ),
+            "output": configuration.output.model_copy(
+                update={"directory": str(folder / configuration.output.directory)}
+            ),
+        }
+    )
+
+
+def _clashing_outputs(configuration: Configuration) -> list[str]:
+    """Find outputs that would overwrite one another or what the run reads."""
+    taken = {
+        Path(configuration.potential.model).resolve(): "potential.model",
+        Path(configuration.structure.file).resolve(): "structure.file",
+    }
+    problems = []
+    for key, path in output_files(configuration).items():
+        owner = taken.setdefault(path.resolve(), key)
+        if owner != key:
+            problems.append(f"{key} and {owner} are the same file, {path}")
+    return problems

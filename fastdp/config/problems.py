@@ -1,0 +1,168 @@
+"""Turning what pydantic finds into messages that a user can act on."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from fastdp.config.lines import KeyLines, Location
+from fastdp.config.schema import STAGES
+from fastdp.config.walk import all_tables, field_at, keys_at, unit_of
+
+WORDING = (
+    (re.compile(r"^Input should be a valid dictionary.*"), "must be a table"),
+    (re.compile(r"^Input should be a valid list"), "must be an array"),
+    (re.compile(r"^Input should be a valid (?=[aeiou])"), "must be an "),
+    (re.compile(r"^Input should be a valid "), "must be a "),
+    (re.compile(r"^Input should be "), "must be "),
+    (re.compile(r"^Value error, "), ""),
+)
+"""pydantic speaks of inputs, dictionaries and lists where a TOML file has keys, tables and arrays."""
+
+LONGEST_VALUE = 60
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing wrong: where, pydantic's kind and message of it, and the value that stands there."""
+
+    location: Location
+    kind: str
+    message: str
+    value: object
+
+
+def describe_problems(error: ValidationError, text: str) -> list[str]:
+    """Return one message for each thing wrong in an input file, in the order of the file.
+
+    Parameters
+    ----------
+    error : ValidationError
+        What validating the parsed file as a Configuration gave.
+    text : str
+        The file's text, for line numbers.
+
+    Returns
+    -------
+    list of str
+    """
+    findings = list(_findings(error))
+    suggestions = {
+        finding.location: nearest(str(finding.location[-1]), keys_at(finding.location[:-1]))
+        for finding in findings
+        if finding.kind == "extra_forbidden"
+    }
+    meant = {(*location[:-1], suggestion) for location, suggestion in suggestions.items()}
+    lines = KeyLines(text)
+    messages: list[tuple[int, str]] = []
+    for finding in findings:
+        location = finding.location
+        if finding.kind == "missing" and location in meant:
+            continue
+        if finding.kind == "extra_forbidden":
+            message = _unknown_key(location, suggestions[location])
+        else:
+            message = _wording(finding)
+        line = lines.find(location)
+        prefix = "" if line is None else f"line {line}: "
+        messages.append((line or 0, f"{prefix}{place(location)}: {message}"))
+    return [message for _, message in sorted(messages, key=lambda item: item[0])]
+
+
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """Return the known name that `name` was probably meant to be."""
+    by_lower_case = {entry.lower(): entry for entry in known}
+    matches = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.6)
+    return by_lower_case[matches[0]] if matches else None
+
+
+def place(location: Location) -> str:
+    """Return a location as a reader of the file finds it, for example `[[stage]] 2, steps`."""
+    *parents, last = location
+    if isinstance(last, int):
+        within = tuple(parents)
+        return (
+            header(location) if len(within) == 1 and keys_at(within) else f"{place(within)} entry {last + 1}"
+        )
+    return f"{header(tuple(parents))}, {last}" if parents else last
+
+
+def header(location: Location) -> str:
+    """Return the header of a table as the file writes it, with the number of a `[[table]]`."""
+    if not location:
+        return "the top of the file"
+    name = ".".join(part for part in location if isinstance(part, str))
+    number = next((part for part in location if isinstance(part, int)), None)
+    return f"[{name}]" if number is None else f"[[{name}]] {number + 1}"
+
+
+def _findings(error: ValidationError) -> Iterator[Finding]:
+    for item in error.errors(include_url=False):
+        location = item["loc"]
+        if location[0] == "stage" and len(location) > 2:
+            location = (*location[:2], *location[3:])  # without pydantic's name of the union's branch
+        if item["type"] == "union_tag_not_found":
+            yield Finding((*location, "ensemble"), "missing", "", None)
+            yield from _findings_of_unknown_kind(location, item["input"])
+        elif item["type"] == "union_tag_invalid":
+            choices = " or ".join(repr(name) for name in STAGES)
+            value = item["input"]["ensemble"]
+            yield Finding((*location, "ensemble"), "literal_error", f"Input should be {choices}", value)
+            yield from _findings_of_unknown_kind(location, item["input"])
+        else:
+            yield Finding(location, item["type"], item["msg"], item["input"])
+
+
+def _findings_of_unknown_kind(location: Location, entry: Mapping[str, Any]) -> Iterator[Finding]:
+    """Check a stage whose ensemble is not known as the likeliest one."""
+    guess = nearest(str(entry.get("ensemble", "")), STAGES)
+    kind = guess or max(STAGES, key=lambda name: len(set(entry) & set(STAGES[name].model_fields)))
+    try:
+        STAGES[kind].model_validate({**entry, "ensemble": kind})
+    except ValidationError as error:
+        for item in error.errors(include_url=False):
+            in_every_kind = all(item["loc"][0] in stage.model_fields for stage in STAGES.values())
+            if guess or in_every_kind or item["type"] == "extra_forbidden":
+                yield Finding((*location, *item["loc"]), item["type"], item["msg"], item["input"])
+
+
+def _unknown_key(location: Location, suggestion: str | None) -> str:
+    *parents, name = location
+    if suggestion is not None:
+        return f"unknown key; did you mean `{suggestion}`?"
+    homes = [header(table) for table, keys in all_tables() if name in keys]
+    if homes:
+        return f"unknown key here; it belongs in {' or '.join(homes)}"
+    return f"unknown key; known here are {', '.join(keys_at(tuple(parents)))}"
+
+
+def _wording(finding: Finding) -> str:
+    field = field_at(finding.location)
+    meaning = "" if field is None else field.description or ""
+    if finding.kind == "missing":
+        return f"missing. {meaning}"
+    if finding.kind == "list_type" and keys_at(finding.location):
+        name = finding.location[-1]
+        return f"must be an array of tables: write [[{name}]], not [{name}]"
+    message = finding.message
+    for pattern, replacement in WORDING:
+        message = pattern.sub(replacement, message)
+    if field is not None and finding.kind.startswith(("greater", "less")):
+        message = f"{message} {unit_of(field)}".rstrip()
+    if field is not None and finding.kind == "literal_error":
+        choices = STAGES if finding.location[-1] == "ensemble" else map(str, get_args(field.annotation))
+        guess = nearest(str(finding.value), list(choices))
+        message += f"; did you mean {guess!r}?" if guess else ""
+    if isinstance(finding.value, dict | list):
+        return message
+    return f"is {_shown(finding.value)}, {message}"
+
+
+def _shown(value: object) -> str:
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"

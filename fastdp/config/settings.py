@@ -1,0 +1,70 @@
+"""From the input file's tables to what the parts of fastdp are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastdp.config.schema import Configuration
+from fastdp.dynamics.settings import VelocitySettings
+from fastdp.simulation.settings import (
+    CheckpointSettings,
+    GuardSettings,
+    OutputSettings,
+    RunSettings,
+    StageSettings,
+    ThermoSettings,
+    TrajectorySettings,
+)
+
+
+def run_settings(configuration: Configuration) -> RunSettings:
+    """Return what a simulation is told besides atoms and potential.
+
+    Parameters
+    ----------
+    configuration : Configuration
+
+    Returns
+    -------
+    RunSettings
+    """
+    output = configuration.output
+    return RunSettings(
+        stages=tuple(
+            StageSettings(
+                steps=stage.steps,
+                integrator=stage.integrator(),
+                name=stage.name or f"stage {number} ({stage.ensemble})",
+            )
+            for number, stage in enumerate(configuration.stage, start=1)
+        ),
+        guards=GuardSettings(configuration.guards.maximum_temperature_K),
+        output=OutputSettings(
+            directory=Path(output.directory),
+            trajectory=TrajectorySettings(
+                output.trajectory.file, output.trajectory.every, output.trajectory.velocities
+            ),
+            thermo=ThermoSettings(output.thermo.file, output.thermo.every),
+            checkpoint=CheckpointSettings(output.checkpoint.file, output.checkpoint.every),
+        ),
+    )
+
+
+def velocity_settings(configuration: Configuration) -> VelocitySettings:
+    """Return what happens to the velocities before the first step.
+
+    Parameters
+    ----------
+    configuration : Configuration
+
+    Returns
+    -------
+    VelocitySettings
+    """
+    table = configuration.velocities
+    return VelocitySettings(
+        temperature_K=table.temperature_K,
+        seed=table.seed,
+        exact_temperature=table.exact_temperature,
+        remove_net_momentum=table.remove_net_momentum,
+    )
