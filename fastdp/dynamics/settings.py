@@ -49,7 +49,7 @@ class NoseHooverSettings(IntegratorSettings):
 
     name: ClassVar[str] = "nose_hoover"
 
-    temperature_K: float
+    temperature_K: float  # noqa: N815 - a unit in the name
     thermostat_time_fs: float = 100.0
     chain_length: int = 3
     sub_steps: int = 1
@@ -73,7 +73,7 @@ class VelocitySettings:
         Whether the velocity of the centre of mass is taken out, of drawn and of given velocities.
     """
 
-    temperature_K: float | None = None
+    temperature_K: float | None = None  # noqa: N815 - a unit in the name
     seed: int = 0
     exact_temperature: bool = True
     remove_net_momentum: bool = True

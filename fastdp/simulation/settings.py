@@ -37,7 +37,7 @@ class GuardSettings:
         Instantaneous temperature above which the run stops, K.
     """
 
-    maximum_temperature_K: float = 10000.0
+    maximum_temperature_K: float = 10000.0  # noqa: N815 - a unit in the name
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,66 @@
+"""Constant energy: velocity Verlet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from fastdp.dynamics.integrator import ForceField, Integrator, register
+from fastdp.dynamics.kernels import kick, kick_and_drift
+from fastdp.dynamics.settings import VelocityVerletSettings
+from fastdp.dynamics.state import State
+from fastdp.units import A_PER_PS2_FROM_EV_PER_A_U
+
+
+class VelocityVerletStep:
+    """The step that other integrators wrap theirs around.
+
+    v ← v + ½ Δt F/m, x ← x + Δt v, F ← F(x), v ← v + ½ Δt F/m: of second order, time-reversible and
+    symplectic (W. C. Swope et al., J. Chem. Phys. 76, 637 (1982), doi:10.1063/1.442716).
+
+    Parameters
+    ----------
+    state : State
+        Gives the masses.
+    timestep_ps : float
+        Δt, ps.
+    """
+
+    def __init__(self, state: State, timestep_ps: float) -> None:
+        # Å/ps² of acceleration for each eV/Å of force.
+        self._inverse_masses = A_PER_PS2_FROM_EV_PER_A_U / state.masses
+        self._timestep = timestep_ps
+
+    def __call__(self, state: State, force_field: ForceField) -> None:
+        """Advance `state` by one step."""
+        half = 0.5 * self._timestep
+        forces = force_field.evaluation.forces
+        kick_and_drift(state.positions, state.velocities, forces, self._inverse_masses, half, self._timestep)
+        force_field.compute(state)
+        kick(state.velocities, force_field.evaluation.forces, self._inverse_masses, half)
+
+
+@register(VelocityVerletSettings)
+class VelocityVerlet(Integrator[VelocityVerletSettings]):
+    """Constant number, volume and energy (NVE); conserves the total energy."""
+
+    def initialise(self, state: State) -> None:
+        """Get ready for the atoms of `state`."""
+        self._advance = VelocityVerletStep(state, self.timestep_ps)
+
+    def step(self, state: State, force_field: ForceField) -> None:
+        """Advance positions and velocities by one time step."""
+        self._advance(state, force_field)
+
+    def bath_energy(self, state: State) -> float:
+        """Return 0: there is no bath."""
+        return 0.0
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """Return nothing: the state is all there is."""
+        return {}
+
+    def load_state_dict(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take nothing over."""
