@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
 
 LONGEST_LIST = 5
 
 
-def list_atoms(atoms: Sequence[int]) -> str:
+def list_atoms(atoms: Sequence[int] | NDArray[Any]) -> str:
     """Return "atom 3" or "atoms 3, 4, 5, 6, 7 and 10 more"; atoms are counted from 0.
 
     Parameters
