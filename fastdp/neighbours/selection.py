@@ -1,0 +1,52 @@
+"""Comparing the neighbours that atoms have with the number that a model was trained to see."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import fastdp_ext.cell_list as cell_list
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastdp.neighbours.verlet_list import VerletList
+
+
+class Overflow(NamedTuple):
+    """Neighbour counts by type of centre (row) and of neighbour (column)."""
+
+    largest: NDArray[np.int64]
+    """(n_types, n_types) most neighbours that a centre has."""
+    overflowing: NDArray[np.int64]
+    """(n_types, n_types) number of centres that have more than `selection`."""
+
+
+def count_overflow(neighbours: VerletList, cutoff: float, selection: ArrayLike) -> Overflow:
+    """Count neighbours within `cutoff` at the positions that the list holds now.
+
+    Parameters
+    ----------
+    neighbours : VerletList
+        Built.
+    cutoff : float
+        Å, of the model.
+    selection : (n_types,) int
+        Neighbours of each type that the model was trained to see.
+
+    Returns
+    -------
+    Overflow
+    """
+    limits = np.ascontiguousarray(selection, dtype=np.int64)
+    n_types = len(limits)
+    result = Overflow(np.zeros((n_types, n_types), np.int64), np.zeros((n_types, n_types), np.int64))
+    cell_list.count_by_type(
+        neighbours.extended_positions,
+        neighbours.extended_types,
+        neighbours.first,
+        neighbours.neighbours,
+        cutoff,
+        limits,
+        result.largest,
+        result.overflowing,
+    )
+    return result
