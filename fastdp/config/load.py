@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,10 +63,11 @@ def load_input(path: str | Path) -> InputFile:
     except ValidationError as error:
         problems += describe_problems(error, text)
     problems += _missing_files(data, folder)
-    if configuration is not None:
-        configuration = _with_absolute_paths(configuration, folder)
-        problems += _clashing_outputs(configuration)
-    if problems or configuration is None:
+    if configuration is None:
+        raise ConfigurationError(str(path), problems)
+    configuration = _with_absolute_paths(configuration, folder)
+    problems += _clashing_outputs(configuration)
+    if problems:
         raise ConfigurationError(str(path), problems)
     return InputFile(path.absolute(), configuration)
 
@@ -103,16 +105,9 @@ def _missing_files(data: Mapping[str, Any], folder: Path) -> list[str]:
     for table, key in INPUT_PATHS:
         content = data.get(table)
         name = content.get(key) if isinstance(content, dict) else None
-        if isinstance(name, str) and name and not _exists(folder / name):
+        if isinstance(name, str) and name and "\x00" not in name and not os.path.exists(folder / name):
             problems.append(f"[{table}], {key}: no such file: {name} (looked for {folder / name})")
     return problems
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # a name that no file can have: too long, with a null byte
-        return False
 
 
 def _with_absolute_paths(configuration: Configuration, folder: Path) -> Configuration:

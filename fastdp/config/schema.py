@@ -40,10 +40,28 @@ def table(kind: type[Table], description: str) -> Any:
     return Field(default_factory=kind, description=description)
 
 
+def _path(text: str) -> str:
+    if not text or "\x00" in text:
+        raise ValueError("must be a path")
+    return text
+
+
+PathText = Annotated[str, AfterValidator(_path)]
+
+
+def _plain_file_name(name: str) -> str:
+    if name in ("", ".", "..") or any(character in "/\\" or ord(character) < 32 for character in name):
+        raise ValueError("must be a file name without folders; output.directory says where files go")
+    return name
+
+
+FileName = Annotated[str, Field(max_length=200), AfterValidator(_plain_file_name)]
+
+
 class PotentialTable(Table):
     """The model and how it is evaluated."""
 
-    model: str = key(..., "Model file; relative paths count from the folder of the input file.", min_length=1)
+    model: PathText = key(..., "Model file; relative paths count from the folder of the input file.")
     backend: Literal["auto", "cpu", "reference"] = key(
         "auto",
         "`cpu` is the compressed potential on threads, `reference` the model exactly as trained in plain "
@@ -66,11 +84,14 @@ class PotentialTable(Table):
 class StructureTable(Table):
     """The atoms to start from."""
 
-    file: str = key(
+    file: PathText = key(
         ...,
         "A file that ASE reads (extxyz, POSCAR, cif, …) or a folder in DeePMD-kit's npy layout; relative "
         "paths count from the folder of the input file.",
-        min_length=1,
+    )
+    format: str | None = key(
+        None,
+        "ASE's name of the file's format, such as `lammps-data`, where its name and content do not tell.",
     )
     frame: int = key(-1, "Frame of the file, counted from 0; negative numbers count from the end.")
     repeat: Annotated[list[Annotated[int, Field(ge=1, le=10_000)]], Field(min_length=3, max_length=3)] = key(
@@ -180,15 +201,6 @@ class GuardsTable(Table):
     )
 
 
-def _plain_file_name(name: str) -> str:
-    if name in ("", ".", "..") or any(character in "/\\" or ord(character) < 32 for character in name):
-        raise ValueError("must be a file name without folders; output.directory says where files go")
-    return name
-
-
-FileName = Annotated[str, Field(max_length=200), AfterValidator(_plain_file_name)]
-
-
 class TrajectoryTable(Table):
     """The H5MD trajectory."""
 
@@ -216,11 +228,10 @@ class CheckpointTable(Table):
 class OutputTable(Table):
     """What a run writes, and where."""
 
-    directory: str = key(
+    directory: PathText = key(
         ".",
         "Where the files go; made if absent. Relative paths count from the folder of the input file, "
         "like all paths here.",
-        min_length=1,
     )
     trajectory: TrajectoryTable = table(TrajectoryTable, "The H5MD trajectory.")
     thermo: ThermoTable = table(ThermoTable, "The table of thermodynamic quantities (CSV).")

@@ -10,7 +10,7 @@ import ase
 import ase.io
 import numpy as np
 from ase import units
-from ase.io.formats import UnknownFileTypeError, filetype, open_with_compression
+from ase.io.formats import UnknownFileTypeError, filetype, ioformats, open_with_compression
 
 from fastdp.errors import StructureError
 from fastdp.structure.masses import masses_by_name
@@ -30,7 +30,9 @@ UNITLESS_VELOCITIES = ("vel", "velo", "velocity", "velocities")
 """Columns of extxyz files that other programs write in units of their own."""
 
 
-def read_with_ase(path: Path, frame: int, masses: Mapping[str, float]) -> Structure:
+def read_with_ase(
+    path: Path, frame: int, masses: Mapping[str, float], file_format: str | None = None
+) -> Structure:
     """Read one frame of a file through ASE.
 
     Parameters
@@ -40,6 +42,8 @@ def read_with_ase(path: Path, frame: int, masses: Mapping[str, float]) -> Struct
         Counted from 0; negative from the end.
     masses : mapping of str to float
         Masses that the user sets, u.
+    file_format : str, optional
+        ASE's name of the format; by default ASE guesses it.
 
     Returns
     -------
@@ -50,27 +54,31 @@ def read_with_ase(path: Path, frame: int, masses: Mapping[str, float]) -> Struct
     StructureError
         If ASE cannot read the file, the frame is not there, or the file does not name elements.
     """
+    if file_format is not None and file_format not in ioformats:
+        raise StructureError(f"ASE has no format {file_format!r}; `ase info --formats` lists them")
     try:
-        file_format = filetype(str(path))
-        pattern = NAMES_ELEMENTS.get(file_format)
-        named = pattern is None or _has_line(path, pattern)
-        atoms = ase.io.read(path, index=frame, format=file_format, do_not_split_by_at_sign=True)
-    except (IndexError, StopIteration) as error:
-        raise StructureError(f"there is no frame {frame}, or the file is cut short") from error
+        file_format = file_format or filetype(str(path))
+        names_elements = file_format not in NAMES_ELEMENTS or _has_line(path, NAMES_ELEMENTS[file_format])
+        atoms = _frame(path, frame, file_format) if names_elements else None
     except UnknownFileTypeError as error:
         raise StructureError(
-            "the format is not recognised. A structure is a file that ASE reads (extxyz, POSCAR, cif, …) "
-            "or a DeePMD-kit npy folder; trajectories of fastdp are turned into extxyz by `fastdp convert`"
+            "the format is not recognised. A structure is a file that ASE reads (extxyz, POSCAR, cif, …; "
+            "name the format if need be) or a DeePMD-kit npy folder. `fastdp convert` makes extxyz of a "
+            "trajectory"
         ) from error
+    except (IndexError, StopIteration) as error:
+        raise StructureError(f"there is no frame {frame}, or the file is cut short") from error
     except Exception as error:  # ASE's readers raise whatever their parsing ran into
-        raise StructureError(f"ASE cannot read it: {type(error).__name__}: {error}") from error
-    if not named:
+        raise StructureError(
+            f"ASE cannot read it as {file_format}: {type(error).__name__}: {error}"
+        ) from error
+    if atoms is None:
         raise StructureError(
             f"this {file_format} file numbers its atom types without naming them, and fastdp matches atoms "
             "to a model by name only. Add element names (Masses or Atom Type Labels; a column `element`)"
         )
     if not isinstance(atoms, ase.Atoms):
-        raise StructureError(f"ASE reads a {type(atoms).__name__} from it, not one structure")
+        raise StructureError(f"ASE reads a {type(atoms).__name__} from it, not a structure")
     return structure_from_atoms(atoms, masses)
 
 
@@ -123,3 +131,13 @@ def structure_from_atoms(atoms: ase.Atoms, masses: Mapping[str, float] | None = 
 def _has_line(path: Path, pattern: re.Pattern[str]) -> bool:
     with open_with_compression(str(path), "rt") as file:
         return any(pattern.match(line) for line in file)
+
+
+def _frame(path: Path, frame: int, file_format: str) -> object:
+    if frame >= 0:
+        return ase.io.read(path, index=frame, format=file_format, do_not_split_by_at_sign=True)
+    # Not by the negative number itself: for one beyond the first frame ASE's extxyz reader gives the first.
+    tail = ase.io.read(path, index=slice(frame, None), format=file_format, do_not_split_by_at_sign=True)
+    if len(tail) < -frame:
+        raise IndexError(frame)
+    return tail[0]

@@ -17,6 +17,7 @@ def read_structure(
     frame: int = -1,
     repeat: Sequence[int] = (1, 1, 1),
     masses: Mapping[str, float] | None = None,
+    file_format: str | None = None,
 ) -> Structure:
     """Read one frame of a structure file.
 
@@ -31,6 +32,9 @@ def read_structure(
     masses : mapping of str to float, optional
         Mass of each name in u, where the element's own is not meant or a name is no element.
 
+    file_format : str, optional
+        ASE's name of the format, where the file does not tell by its name or content.
+
     Returns
     -------
     Structure
@@ -43,9 +47,11 @@ def read_structure(
     path = Path(path)
     if not path.exists():
         raise StructureError(f"{path}: no such file or folder")
-    reader = read_deepmd_folder if is_deepmd_folder(path) else read_with_ase
     try:
-        structure = reader(path, frame, masses or {})
+        if file_format is None and is_deepmd_folder(path):
+            structure = read_deepmd_folder(path, frame, masses or {})
+        else:
+            structure = read_with_ase(path, frame, masses or {}, file_format)
     except StructureError as error:
         raise StructureError(f"{path}: {error}") from error
     if structure.n_atoms == 0:
