@@ -69,7 +69,7 @@ def radial_functions(
     s = w / r
     s_hat = (s - mean[0]) / spread[0]
     g = forward(network, s_hat[:, None])
-    a = g * s_hat[:, None] - _padding_term(description, centre_type, neighbour_type)
+    a = g * s_hat[:, None] - padding_term(description, centre_type, neighbour_type)
     b = g * (s / spread[1])[:, None]
     return a, b
 
@@ -89,12 +89,23 @@ def radial_constant(description: DeepPotential, centre_type: int) -> Array:
     descriptor = description.descriptor
     total = np.zeros(descriptor.n_channels)
     for neighbour_type in range(descriptor.n_types):
-        term = _padding_term(description, centre_type, neighbour_type)
+        term = padding_term(description, centre_type, neighbour_type)
         total += descriptor.selection[neighbour_type] * term
     return total / descriptor.normaliser
 
 
-def _padding_term(description: DeepPotential, centre_type: int, neighbour_type: int) -> Array:
+def padding_term(description: DeepPotential, centre_type: int, neighbour_type: int) -> Array:
+    """Return G_k(ŝ₀) ŝ₀, what one empty slot adds to N_sel T_k0; zero for an excluded pair.
+
+    Parameters
+    ----------
+    description : DeepPotential
+    centre_type, neighbour_type : int
+
+    Returns
+    -------
+    (K,) float64
+    """
     descriptor = description.descriptor
     network = descriptor.embedding[centre_type][neighbour_type]
     if network is None:

@@ -1,0 +1,284 @@
+"""TensorFlow operations, as far as energies of se_e2_a models use them, in NumPy.
+
+Real numbers are float64 and integers int64 whatever the graph says. Each operation knows the size of its
+result before it computes it, so that a damaged or malicious file cannot ask for endless memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdp.model.activations import ACTIVATIONS
+from fastdp.model.readers.graph_def import BOOL, DOUBLE, FLOAT, INT32, INT64, Node
+
+Values = list[NDArray[Any]]
+Compute = Callable[[Node, Values], Any]
+Count = Callable[[Node, Values], int]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation of a graph.
+
+    Attributes
+    ----------
+    compute : callable
+        From the node and its inputs to the result.
+    size : callable
+        Number of elements of the result.
+    work : callable
+        Number of elements and multiply-adds.
+    elementwise : bool
+        Whether the result at each place depends on the inputs at this place only.
+    """
+
+    compute: Compute
+    size: Count
+    work: Count
+    elementwise: bool = False
+
+
+def _broadcast_size(node: Node, inputs: Values) -> int:
+    return math.prod(np.broadcast_shapes(*(value.shape for value in inputs)))
+
+
+def _total_size(node: Node, inputs: Values) -> int:
+    return sum(value.size for value in inputs)
+
+
+def _elementwise(function: Callable[..., Any]) -> Operation:
+    return Operation(lambda node, inputs: function(*inputs), _broadcast_size, _broadcast_size, True)
+
+
+_ELEMENTWISE: dict[str, Callable[..., Any]] = {
+    "Add": np.add,
+    "AddV2": np.add,
+    "Sub": np.subtract,
+    "Mul": np.multiply,
+    "RealDiv": np.divide,
+    "Div": np.divide,
+    "Maximum": np.maximum,
+    "Minimum": np.minimum,
+    "Pow": np.power,
+    "Square": np.square,
+    "Neg": np.negative,
+    "Exp": np.exp,
+    "Sqrt": np.sqrt,
+    "Less": np.less,
+    "LessEqual": np.less_equal,
+    "Greater": np.greater,
+    "GreaterEqual": np.greater_equal,
+    "Equal": np.equal,
+    "NotEqual": np.not_equal,
+    "LogicalAnd": np.logical_and,
+    "LogicalNot": np.logical_not,
+    "SelectV2": np.where,
+    "OnesLike": np.ones_like,
+    "ZerosLike": np.zeros_like,
+    "Tanh": ACTIVATIONS["tanh"].value,
+    "Relu": ACTIVATIONS["relu"].value,
+    "Relu6": ACTIVATIONS["relu6"].value,
+    "Softplus": ACTIVATIONS["softplus"].value,
+    "Sigmoid": ACTIVATIONS["sigmoid"].value,
+    # DeePMD-kit's own; "Gelu" is its name before 2.0.
+    "Gelu": ACTIVATIONS["gelu"].value,
+    "GeluCustom": ACTIVATIONS["gelu"].value,
+}
+
+OPERATIONS: dict[str, Operation] = {name: _elementwise(f) for name, f in _ELEMENTWISE.items()}
+"""Operations by TensorFlow's names."""
+
+
+def operation(
+    *names: str, size: Count = _total_size, work: Count | None = None
+) -> Callable[[Compute], Compute]:
+    """Enter a function as the meaning of the operations called `names`."""
+
+    def enter(compute: Compute) -> Compute:
+        OPERATIONS.update(dict.fromkeys(names, Operation(compute, size, work or size)))
+        return compute
+
+    return enter
+
+
+def _integer(node: Node, key: str) -> int:
+    return int(node.attributes[key].i) if key in node.attributes else 0
+
+
+def _flag(node: Node, key: str) -> bool:
+    return bool(node.attributes[key].b) if key in node.attributes else False
+
+
+def _axes(value: NDArray[Any]) -> tuple[int, ...]:
+    return tuple(int(axis) for axis in value.ravel())
+
+
+@operation("Identity", "StopGradient")
+def _identity(node: Node, inputs: Values) -> Any:
+    return inputs[0]
+
+
+@operation("Cast")
+def _cast(node: Node, inputs: Values) -> Any:
+    kinds = {FLOAT: np.float64, DOUBLE: np.float64, INT32: np.int64, INT64: np.int64, BOOL: np.bool_}
+    target = node.attributes["DstT"].type
+    if target not in kinds:
+        raise ValueError(f"cast to the data type {target}")
+    return inputs[0].astype(kinds[target])
+
+
+@operation("Shape")
+def _shape(node: Node, inputs: Values) -> Any:
+    return np.array(inputs[0].shape, dtype=np.int64)
+
+
+@operation("Reshape")
+def _reshape(node: Node, inputs: Values) -> Any:
+    shape = _axes(inputs[1])
+    if -1 in shape and inputs[0].size == 0:
+        # NumPy cannot find the missing extent of an empty array; TensorFlow takes it from the others.
+        others = math.prod(extent for extent in shape if extent != -1)
+        shape = tuple(0 if extent == -1 and others else extent for extent in shape)
+    return inputs[0].reshape(shape)
+
+
+@operation("ExpandDims")
+def _expand_dims(node: Node, inputs: Values) -> Any:
+    return np.expand_dims(inputs[0], int(inputs[1]))
+
+
+@operation("Squeeze")
+def _squeeze(node: Node, inputs: Values) -> Any:
+    axes = tuple(node.attributes["squeeze_dims"].list.i) if "squeeze_dims" in node.attributes else ()
+    return np.squeeze(inputs[0], axis=axes or None)
+
+
+@operation("Transpose")
+def _transpose(node: Node, inputs: Values) -> Any:
+    return np.transpose(inputs[0], _axes(inputs[1]))
+
+
+@operation("Pack")
+def _pack(node: Node, inputs: Values) -> Any:
+    return np.stack(inputs, axis=_integer(node, "axis"))
+
+
+@operation("ConcatV2")
+def _concatenate(node: Node, inputs: Values) -> Any:
+    return np.concatenate(inputs[:-1], axis=int(inputs[-1]))
+
+
+@operation("Slice")
+def _slice(node: Node, inputs: Values) -> Any:
+    value, begin, extent = inputs
+    ends = (
+        total if size == -1 else start + size
+        for start, size, total in zip(_axes(begin), _axes(extent), value.shape, strict=True)
+    )
+    return value[tuple(slice(start, end) for start, end in zip(_axes(begin), ends, strict=True))]
+
+
+@operation("StridedSlice")
+def _strided_slice(node: Node, inputs: Values) -> Any:
+    value, begin, end, stride = inputs
+    index: list[Any] = []
+    for axis, (start, stop, step) in enumerate(zip(_axes(begin), _axes(end), _axes(stride), strict=True)):
+        bit = 1 << axis
+        if _integer(node, "ellipsis_mask") & bit:
+            index.append(Ellipsis)
+        elif _integer(node, "new_axis_mask") & bit:
+            index.append(None)
+        elif _integer(node, "shrink_axis_mask") & bit:
+            index.append(start)
+        else:
+            open_start = bool(_integer(node, "begin_mask") & bit)
+            open_stop = bool(_integer(node, "end_mask") & bit)
+            index.append(slice(None if open_start else start, None if open_stop else stop, step))
+    return value[tuple(index)]
+
+
+def _gather_size(node: Node, inputs: Values) -> int:
+    return inputs[0].size * max(1, inputs[1].size)
+
+
+@operation("GatherV2", "Gather", size=_gather_size)
+def _gather(node: Node, inputs: Values) -> Any:
+    if _integer(node, "batch_dims"):
+        raise ValueError("batched gather")
+    indices = inputs[1]
+    axis = int(inputs[2]) if len(inputs) > 2 else 0
+    if indices.size and (indices.min() < 0 or indices.max() >= inputs[0].shape[axis]):
+        raise ValueError("index out of range")
+    return np.take(inputs[0], indices, axis=axis)
+
+
+@operation("AddN")
+def _add_n(node: Node, inputs: Values) -> Any:
+    return sum(inputs[1:], inputs[0])
+
+
+@operation("BiasAdd", size=_broadcast_size)
+def _bias_add(node: Node, inputs: Values) -> Any:
+    return inputs[0] + inputs[1]
+
+
+@operation("Select", size=_total_size)
+def _select(node: Node, inputs: Values) -> Any:
+    condition, chosen, other = inputs
+    if condition.ndim == 1 and chosen.ndim > 1:
+        condition = condition.reshape(-1, *(1,) * (chosen.ndim - 1))
+    return np.where(condition, chosen, other)
+
+
+@operation("Sum")
+def _sum(node: Node, inputs: Values) -> Any:
+    return np.sum(inputs[0], axis=_axes(inputs[1]), keepdims=_flag(node, "keep_dims"))
+
+
+def _fill_size(node: Node, inputs: Values) -> int:
+    return math.prod(_axes(inputs[0]))
+
+
+@operation("Fill", size=_fill_size)
+def _fill(node: Node, inputs: Values) -> Any:
+    return np.full(_axes(inputs[0]), inputs[1])
+
+
+def _tile_size(node: Node, inputs: Values) -> int:
+    return inputs[0].size * math.prod(_axes(inputs[1]))
+
+
+@operation("Tile", size=_tile_size)
+def _tile(node: Node, inputs: Values) -> Any:
+    return np.tile(inputs[0], _axes(inputs[1]))
+
+
+def _factors(node: Node, inputs: Values) -> tuple[NDArray[Any], NDArray[Any]]:
+    a, b = inputs
+    if _flag(node, "transpose_a") or _flag(node, "adj_x"):
+        a = np.swapaxes(a, -1, -2)
+    if _flag(node, "transpose_b") or _flag(node, "adj_y"):
+        b = np.swapaxes(b, -1, -2)
+    return a, b
+
+
+def _product_size(node: Node, inputs: Values) -> int:
+    a, b = _factors(node, inputs)
+    return math.prod(np.broadcast_shapes(a.shape[:-2], b.shape[:-2])) * a.shape[-2] * b.shape[-1]
+
+
+def _product_work(node: Node, inputs: Values) -> int:
+    a, _ = _factors(node, inputs)
+    return _product_size(node, inputs) * max(1, a.shape[-1])
+
+
+@operation("MatMul", "BatchMatMul", "BatchMatMulV2", size=_product_size, work=_product_work)
+def _product(node: Node, inputs: Values) -> Any:
+    a, b = _factors(node, inputs)
+    return a @ b
