@@ -120,9 +120,9 @@ class State:
         """Return everything as arrays, exactly; see `from_arrays`."""
         arrays = {name: np.array(getattr(self, name)) for name in _ARRAYS}
         arrays["symbols"] = np.array([symbol.encode() for symbol in self.symbols])
-        arrays["step"] = np.int64(self.step)[...]
-        arrays["time_ps"] = np.float64(self.time_ps)[...]
-        arrays["degrees_of_freedom"] = np.int64(self.degrees_of_freedom)[...]
+        arrays["step"] = np.array(self.step, dtype=np.int64)
+        arrays["time_ps"] = np.array(self.time_ps, dtype=np.float64)
+        arrays["degrees_of_freedom"] = np.array(self.degrees_of_freedom, dtype=np.int64)
         return arrays
 
     @classmethod

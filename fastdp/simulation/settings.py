@@ -149,6 +149,8 @@ class Provenance:
         Checksum of the model file; a run is only resumed with the same.
     potential : str
         Backend, precision and tolerance in words; a run is only resumed with the same.
+    structure : str
+        Source of the atoms in words (file, frame, repetition); a run is only resumed with the same.
     seed : int
         Seed of the initial velocities.
     author : str
@@ -159,5 +161,6 @@ class Provenance:
     model_file: str = ""
     model_sha256: str = ""
     potential: str = ""
+    structure: str = ""
     seed: int = 0
     author: str = "unknown"

@@ -1,0 +1,153 @@
+"""The files of a run, handled together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import fastdp
+from fastdp.dynamics.snapshot import Snapshot
+from fastdp.errors import InputError
+from fastdp.output.checkpoint import previous_path
+from fastdp.output.files import refuse_existing
+from fastdp.output.h5md import TrajectoryFile
+from fastdp.output.output_file import OutputFile, Position
+from fastdp.output.thermo import ThermoTable
+from fastdp.simulation.settings import OutputSettings, Provenance
+from fastdp.simulation.trigger import EverySteps, Operation
+
+
+def output_paths(settings: OutputSettings) -> tuple[Path, ...]:
+    """Return every file that a run with `settings` may write, checkpoints first."""
+    checkpoint = settings.directory / settings.checkpoint.file
+    files = [table.file for table in (settings.trajectory, settings.thermo) if table is not None]
+    return (
+        checkpoint,
+        previous_path(checkpoint),
+        *(settings.directory / file for file in (*files, settings.crash_file)),
+    )
+
+
+def check_outputs(settings: OutputSettings, *, overwrite: bool) -> None:
+    """Check, writing nothing, that a new run may write its files.
+
+    Raises
+    ------
+    InputError
+        If two files have the same name, or the directory cannot be written to.
+    OutputExistsError
+        If a file exists and `overwrite` is not set.
+    """
+    paths = output_paths(settings)
+    twice = sorted({path.name for path in paths if paths.count(path) > 1})
+    if twice:
+        raise InputError(f"two outputs have the same name: {', '.join(twice)}; give each its own")
+    if not overwrite:
+        refuse_existing(paths)
+    existing = next(
+        path for path in (settings.directory, *settings.directory.absolute().parents) if path.exists()
+    )
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write to {existing}; choose another output directory")
+
+
+class Outputs:
+    """Trajectory and table: opened, cut back, synced and closed together.
+
+    Parameters
+    ----------
+    settings : OutputSettings
+        Which files, and how often.
+    provenance : Provenance
+        What the trajectory says about the run.
+    """
+
+    def __init__(self, settings: OutputSettings, provenance: Provenance) -> None:
+        self._settings = settings
+        self._files: list[OutputFile] = []
+        self.operations: list[Operation] = []
+        if settings.trajectory is not None:
+            trajectory = TrajectoryFile(
+                settings.directory / settings.trajectory.file,
+                velocities=settings.trajectory.velocities,
+                parameters=_parameters(provenance),
+                author=provenance.author,
+            )
+            self._files.append(trajectory)
+            self.operations.append(Operation(EverySteps(settings.trajectory.every), trajectory.write))
+        if settings.thermo is not None:
+            thermo = ThermoTable(settings.directory / settings.thermo.file)
+            self._files.append(thermo)
+            self.operations.append(
+                Operation(EverySteps(settings.thermo.every), thermo.write, needs_virial=True)
+            )
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Where the files are."""
+        return tuple(file.path for file in self._files)
+
+    def create(self, snapshot: Snapshot, *, overwrite: bool) -> None:
+        """Start all files; with `overwrite`, remove those of an earlier run first."""
+        if overwrite:
+            # Checkpoints go first: none may be left that belongs to files that are gone.
+            for path in output_paths(self._settings):
+                path.unlink(missing_ok=True)
+        for file in self._files:
+            file.create(snapshot)
+
+    def resume(self, snapshot: Snapshot, positions: Mapping[str, Position]) -> list[str]:
+        """Continue all files at `positions`, by file name, and start those that are not among them.
+
+        Nothing is changed before all files have been checked.
+
+        Returns
+        -------
+        list of str
+            Names of the files that were started.
+
+        Raises
+        ------
+        CheckpointError
+            If a file does not hold what the checkpoint continues.
+        OutputExistsError
+            If a file that has to be started exists.
+        """
+        new = [file for file in self._files if file.path.name not in positions]
+        refuse_existing(file.path for file in new)
+        for file in self._files:
+            if file not in new:
+                file.verify(snapshot, positions[file.path.name])
+        for file in self._files:
+            if file in new:
+                file.create(snapshot)
+            else:
+                file.reopen(snapshot, positions[file.path.name])
+        return [file.path.name for file in new]
+
+    def positions(self) -> dict[str, dict[str, int]]:
+        """Return how far each file has been written, by its name."""
+        return {file.path.name: file.position() for file in self._files}
+
+    def sync(self) -> None:
+        """Make everything written so far survive a loss of power."""
+        for file in self._files:
+            file.sync()
+
+    def close(self) -> None:
+        """Close all files."""
+        for file in self._files:
+            file.close()
+
+
+def _parameters(provenance: Provenance) -> dict[str, str | int]:
+    return {
+        "input": provenance.input_text,
+        "model_file": provenance.model_file,
+        "model_sha256": provenance.model_sha256,
+        "potential": provenance.potential,
+        "structure": provenance.structure,
+        "seed": provenance.seed,
+        "fastdp_version": fastdp.__version__,
+    }
