@@ -11,10 +11,10 @@ sorted list of keys, so that vacuum costs nothing.
 
 import numpy as np
 
-from libc.math cimport ceil, fabs, floor
+from libc.math cimport ceil, fabs, floor, signbit
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
 
 cdef enum:
     RADIX_BITS = 11
@@ -41,7 +41,7 @@ def wrap_into_cell(
     const double[:, ::1] cell,
     const double[:, ::1] reciprocal,
 ):
-    """Move atoms into the cell and count the cells crossed; zero columns of `reciprocal` are open directions."""
+    """Move atoms into the cell and count the cells crossed, but not where `reciprocal` has zero columns."""
     cdef Py_ssize_t a, d, c, attempt
     cdef double s
     cdef double[3] crossed
@@ -60,7 +60,9 @@ def wrap_into_cell(
                 for d in range(3):
                     images[a, d] += <int32_t>crossed[d]
                 for c in range(3):
-                    positions[a, c] -= crossed[0] * cell[0, c] + crossed[1] * cell[1, c] + crossed[2] * cell[2, c]
+                    positions[a, c] -= (
+                        crossed[0] * cell[0, c] + crossed[1] * cell[1, c] + crossed[2] * cell[2, c]
+                    )
 
 
 def choose_images(
@@ -97,7 +99,7 @@ def sort_atoms(
     const int64_t[::1] type_start,
     int32_t[::1] order,
 ):
-    """Fill `order` with the atoms sorted by type, then along the Morton curve of their bins, then by index."""
+    """Fill `order` with atoms sorted by type, then along the Morton curve of their bins, then by index."""
     cdef Py_ssize_t n = positions.shape[0], a, k
     cdef uint64_t key, largest = 0
     cdef uint64_t[::1] keys = np.empty(n, dtype=np.uint64)
@@ -296,8 +298,8 @@ def fill_rows(
 ):
     """Fill rows from `row` on with all extended atoms closer than `reach`.
 
-    Returns the number of rows that are complete; fewer than there are means that `neighbours` must grow before
-    the call is repeated from there.
+    Returns the number of rows that are complete; fewer than there are means that `neighbours` must grow
+    before the call is repeated from there.
     """
     cdef Py_ssize_t n_rows = first.shape[0] - 1, largest = 0, m = 0, home = -1, h
     for h in range(candidates.shape[0]):
@@ -392,7 +394,9 @@ cdef inline double _fractional(
     const double[:, ::1] positions, const double[:, ::1] reciprocal, Py_ssize_t a, Py_ssize_t d
 ) noexcept nogil:
     return (
-        positions[a, 0] * reciprocal[0, d] + positions[a, 1] * reciprocal[1, d] + positions[a, 2] * reciprocal[2, d]
+        positions[a, 0] * reciprocal[0, d]
+        + positions[a, 1] * reciprocal[1, d]
+        + positions[a, 2] * reciprocal[2, d]
     )
 
 
@@ -478,15 +482,23 @@ cdef Py_ssize_t _fill_row(
     const double* y,
     const double* z,
     const int32_t* j,
-    double* square,
+    double* excess,
     int32_t* row,
 ) noexcept nogil:
     """Write the candidates within reach and return how many; `row` must have room for all of them."""
     cdef Py_ssize_t k, n = 0
     for k in range(m):
-        square[k] = (x[k] - x0) * (x[k] - x0) + (y[k] - y0) * (y[k] - y0) + (z[k] - z0) * (z[k] - z0)
-    # Every candidate is written, and overwritten if it was too far: no branch to mispredict.
+        excess[k] = (
+            (x[k] - x0) * (x[k] - x0) + (y[k] - y0) * (y[k] - y0) + (z[k] - z0) * (z[k] - z0) - reach_squared
+        )
+    # Every candidate is written, and overwritten if it was too far: a sign to add, no branch to mispredict.
     for k in range(m):
         row[n] = j[k]
-        n += (square[k] < reach_squared) & (j[k] != self)
+        n += signbit(excess[k]) != 0
+    # The atom itself is among them.
+    for k in range(n):
+        if row[k] == self:
+            n -= 1
+            memmove(row + k, row + k + 1, (n - k) * sizeof(int32_t))
+            break
     return n

@@ -8,7 +8,7 @@ import fastdp_ext.cell_list as cell_list
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastdp.errors import StructureError
+from fastdp.errors import InputError, StructureError
 from fastdp.neighbours.grid import Grid
 from fastdp.neighbours.lattice import Lattice, reduction
 from fastdp.neighbours.positions import checked_positions
@@ -63,6 +63,8 @@ class VerletList:
 
     Raises
     ------
+    InputError
+        If the cutoff is not positive or the skin is negative.
     StructureError
         If the cell is degenerate, or a type is negative.
     """
@@ -72,6 +74,8 @@ class VerletList:
     ) -> None:
         self.cutoff = float(cutoff)
         self.skin = float(skin)
+        if not (0.0 < self.cutoff < np.inf and 0.0 <= self.skin < np.inf):
+            raise InputError(f"cutoff {cutoff} Å must be positive, and skin {skin} Å not negative")
         self.cell = np.array(cell, dtype=np.float64)
         self.periodic = np.array(periodic, dtype=bool)
         self.types = np.array(types, dtype=np.int32)
