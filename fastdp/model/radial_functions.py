@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastdp.errors import UnsupportedModelError
 from fastdp.model.description import Array, DeepPotential, SmoothSwitch
 from fastdp.model.networks import forward
 
@@ -105,10 +106,19 @@ def padding_term(description: DeepPotential, centre_type: int, neighbour_type: i
     Returns
     -------
     (K,) float64
+
+    Raises
+    ------
+    UnsupportedModelError
+        If the empty slots of an excluded pair count, which no reader yields.
     """
     descriptor = description.descriptor
     network = descriptor.embedding[centre_type][neighbour_type]
     if network is None:
+        if descriptor.excluded_padding != "dropped":
+            raise UnsupportedModelError(
+                f"{description.origin.path}: empty slots of excluded pairs count, but their network is not there"
+            )
         return np.zeros(descriptor.n_channels)
     mean = descriptor.mean[centre_type, neighbour_type, 0]
     spread = descriptor.spread[centre_type, neighbour_type, 0]

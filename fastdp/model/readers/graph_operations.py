@@ -140,12 +140,14 @@ def _shape(node: Node, inputs: Values) -> Any:
 
 @operation("Reshape")
 def _reshape(node: Node, inputs: Values) -> Any:
-    shape = _axes(inputs[1])
-    if -1 in shape and inputs[0].size == 0:
-        # NumPy cannot find the missing extent of an empty array; TensorFlow takes it from the others.
-        others = math.prod(extent for extent in shape if extent != -1)
-        shape = tuple(0 if extent == -1 and others else extent for extent in shape)
-    return inputs[0].reshape(shape)
+    value, shape = inputs[0], _axes(inputs[1])
+    if -1 in shape:
+        # TensorFlow finds the missing extent of an empty array too, by leaving its zeros out.
+        empty = 0 in shape
+        present = math.prod(extent for extent in value.shape if extent or not empty)
+        given = math.prod(extent for extent in shape if extent > 0)
+        shape = tuple(present // given if extent == -1 else extent for extent in shape)
+    return value.reshape(shape)
 
 
 @operation("ExpandDims")

@@ -1,0 +1,40 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from make_models import MODELS, write_model
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of models and reference answers beside the project; tests that need it skip without it."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the folder {SHARED}")
+    return SHARED
+
+
+@pytest.fixture
+def generator() -> np.random.Generator:
+    """Random numbers that are the same in every run."""
+    return np.random.default_rng(20240517)
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Give the file of a small random model by its name in `make_models.MODELS`."""
+    folder = tmp_path_factory.mktemp("models")
+
+    def path_of(name: str) -> Path:
+        path = folder / f"{name}.pb"
+        if not path.exists():
+            write_model(MODELS[name], path)
+        return path
+
+    return path_of
