@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdp.dynamics.kernels import n_blocks, sum_mass_speed_squared, sum_mass_velocity_products
+from fastdp.dynamics.kernels import sum_mass_speed_squared, sum_mass_velocity_products
 from fastdp.units import BAR_PER_EV_PER_A3, BOLTZMANN_EV_PER_K, EV_PER_U_A2_PER_PS2
 
 
 class Kinetics:
-    """Sums over all atoms of m v² and m v vᵀ, in workspace of its own.
+    """Sums over all atoms of m v² and m v vᵀ.
 
     The one place where motion needs a sum over atoms, and hence over ranks.
 
@@ -21,20 +21,16 @@ class Kinetics:
     """
 
     def __init__(self, masses: NDArray[np.float64]) -> None:
-        blocks = n_blocks(len(masses))
         self._masses = masses
-        self._partial = np.empty(blocks)
-        self._partial_tensor = np.empty((blocks, 3, 3))
         self._tensor = np.empty((3, 3))
 
     def energy(self, velocities: NDArray[np.float64]) -> float:
         """Return the kinetic energy ½ Σ m v², eV, of velocities in Å/ps."""
-        total = sum_mass_speed_squared(velocities, self._masses, self._partial)
-        return 0.5 * EV_PER_U_A2_PER_PS2 * total
+        return 0.5 * EV_PER_U_A2_PER_PS2 * sum_mass_speed_squared(velocities, self._masses)
 
     def tensor(self, velocities: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return Σ m v vᵀ, (3, 3), eV: twice the kinetic energy, by components."""
-        sum_mass_velocity_products(velocities, self._masses, self._partial_tensor, self._tensor)
+        sum_mass_velocity_products(velocities, self._masses, self._tensor)
         return EV_PER_U_A2_PER_PS2 * self._tensor
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from typing import TextIO
+from typing import IO
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
@@ -29,7 +29,7 @@ class LogReporter(Reporter):
 
     interval_seconds = 30.0
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
 
     def message(self, text: str) -> None:
@@ -136,7 +136,9 @@ def duration_text(seconds: float) -> str:
 
 def closing_text(summary: RunSummary) -> str:
     """Return what is said at the end of a run: physics, time, speed and files."""
-    stages = [("stage", "steps", "temperature (K)", "drift (eV/atom/ps)", "scatter (eV/atom)")]
+    stages: list[tuple[str, ...]] = [
+        ("stage", "steps", "temperature (K)", "drift (eV/atom/ps)", "scatter (eV/atom)")
+    ]
     stages += [
         (
             stage.name,
@@ -147,7 +149,7 @@ def closing_text(summary: RunSummary) -> str:
         )
         for stage in summary.stages
     ]
-    times = [("time", "s", "%")]
+    times: list[tuple[str, ...]] = [("time", "s", "%")]
     times += [
         (category, f"{seconds:.2f}", f"{100.0 * seconds / summary.loop_seconds:.1f}")
         for category, seconds in summary.seconds.items()
