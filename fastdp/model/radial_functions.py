@@ -117,7 +117,7 @@ def padding_term(description: DeepPotential, centre_type: int, neighbour_type: i
     if network is None:
         if descriptor.excluded_padding != "dropped":
             raise UnsupportedModelError(
-                f"{description.origin.path}: empty slots of excluded pairs count, but their network is not there"
+                f"{description.origin.path}: the empty slots of an excluded pair count, but it has no network"
             )
         return np.zeros(descriptor.n_channels)
     mean = descriptor.mean[centre_type, neighbour_type, 0]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from fastdp.model.description import DeepPotential, Network
+import numpy as np
+
+from fastdp.model.description import Array, DeepPotential, EnergyFitting, Network
 
 
 def summarise(description: DeepPotential) -> list[tuple[str, str]]:
@@ -34,7 +36,7 @@ def summarise(description: DeepPotential) -> list[tuple[str, str]]:
         ("axis neurons", str(descriptor.axis_neurons)),
         ("excluded pairs", ", ".join(_excluded_pairs(description)) or "none"),
         ("fitting networks", _networks(fittings)),
-        ("energy shifts", f"{_by_name(names, (f'{bias:.6g}' for bias in fitting.bias))} eV"),
+        ("energy shifts", f"{_by_name(names, (f'{shift:.6g}' for shift in _energy_shifts(fitting)))} eV"),
         ("parameters", str(sum(network.n_parameters for network in (*embedding, *fittings)))),
         ("trained in", description.precision),
     ]
@@ -45,6 +47,11 @@ def summarise(description: DeepPotential) -> list[tuple[str, str]]:
         lines.append(("shortest distance in training", f"{description.shortest_trained_distance:.4g} Å"))
     lines += [("note", note) for note in origin.notes]
     return [*lines, ("file SHA-256", origin.sha256), ("fingerprint", description.fingerprint)]
+
+
+def _energy_shifts(fitting: EnergyFitting) -> Array:
+    """Return the constant part of each type's energy; old graphs keep it in the last layer."""
+    return fitting.bias + np.array([network.layers[-1].bias[0] for network in fitting.networks])
 
 
 def _distinct(networks: Iterable[Network | None]) -> list[Network]:

@@ -20,8 +20,8 @@ from fastdp.errors import ModelError, UnsupportedModelError
 from fastdp.model.readers.graph_def import Graph, Node
 from fastdp.model.readers.graph_operations import OPERATIONS, Values
 
-MAX_ELEMENTS = 2**26
-"""Largest single result: 512 MiB in float64."""
+MAX_LIVE_ELEMENTS = 2**27
+"""Most numbers that are held at a time: 1 GiB in float64."""
 
 MAX_WORK = 2**34
 """Most elements and multiply-adds altogether; a large published model takes a hundredth."""
@@ -56,7 +56,7 @@ def evaluate(
     uses = Counter(source for name in order if name not in feeds for source, _ in graph[name].inputs)
     uses.update(outputs)
     values: dict[str, NDArray[Any]] = {name: np.asarray(value) for name, value in feeds.items()}
-    work = 0
+    live = work = 0
     for name in order:
         if name in feeds:
             continue
@@ -67,12 +67,13 @@ def evaluate(
                 "node, which no se_e2_a model frozen by DeePMD-kit does"
             )
         inputs = [values[source] for source, _ in node.inputs]
-        values[name], done = _evaluate_node(graph, node, inputs, MAX_WORK - work)
+        values[name], done = _evaluate_node(graph, node, inputs, MAX_LIVE_ELEMENTS - live, MAX_WORK - work)
+        live += values[name].size
         work += done
         for source, _ in node.inputs:
             uses[source] -= 1
             if uses[source] == 0:
-                del values[source]
+                live -= values.pop(source).size
     return {name: values[name] for name in outputs}
 
 
@@ -100,7 +101,9 @@ def _in_order(graph: Graph, needed: Collection[str], feeds: Collection[str]) -> 
     return order
 
 
-def _evaluate_node(graph: Graph, node: Node, inputs: Values, budget: int) -> tuple[NDArray[Any], int]:
+def _evaluate_node(
+    graph: Graph, node: Node, inputs: Values, max_size: int, max_work: int
+) -> tuple[NDArray[Any], int]:
     """Return the node's value and the work it took."""
     if node.operation == "Const":
         value = graph.constant(node.name)
@@ -114,7 +117,7 @@ def _evaluate_node(graph: Graph, node: Node, inputs: Values, budget: int) -> tup
     operation = OPERATIONS[node.operation]
     try:
         size, work = operation.size(node, inputs), operation.work(node, inputs)
-        if size > MAX_ELEMENTS or work > budget or any(value.ndim > 8 for value in inputs):
+        if size > max_size or work > max_work or any(value.ndim > 8 for value in inputs):
             raise ValueError(f"{size} numbers are too many")
         with np.errstate(all="ignore"):
             return np.asarray(operation.compute(node, inputs)), work
