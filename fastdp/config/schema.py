@@ -13,8 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from fastdp.dynamics.settings import IntegratorSettings, NoseHooverSettings, VelocityVerletSettings
 
-LARGEST_COUNT = 2**53
-"""Counts up to here survive every reader of the output, JavaScript's numbers included."""
+LARGEST_COUNT = 10**12
+"""Steps; more than any run makes, and far from where counters overflow."""
 
 
 class Table(BaseModel):
@@ -135,6 +135,11 @@ class StageTable(Table):
     def integrator(self) -> IntegratorSettings:
         """Return what the stage's integrator is told."""
 
+    def describe(self) -> str:
+        """Return what the stage does, in words."""
+        name = "" if self.name is None else f"{self.name}, "
+        return f"{name}{self.steps} steps of {self.timestep_fs:g} fs"
+
 
 class NVEStage(StageTable):
     """Constant energy: velocity Verlet."""
@@ -144,6 +149,10 @@ class NVEStage(StageTable):
     def integrator(self) -> VelocityVerletSettings:
         """Return what velocity Verlet is told."""
         return VelocityVerletSettings(timestep_fs=self.timestep_fs)
+
+    def describe(self) -> str:
+        """Return what the stage does, in words."""
+        return f"{super().describe()}, constant energy"
 
 
 class NVTStage(StageTable):
@@ -172,6 +181,10 @@ class NVTStage(StageTable):
             sub_steps=self.sub_steps,
             suzuki_yoshida_order=self.suzuki_yoshida_order,
         )
+
+    def describe(self) -> str:
+        """Return what the stage does, in words."""
+        return f"{super().describe()}, constant temperature {self.temperature_K:g} K"
 
 
 STAGES: dict[str, type[StageTable]] = {"nve": NVEStage, "nvt": NVTStage}

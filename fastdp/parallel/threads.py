@@ -1,11 +1,18 @@
-"""How many threads a run uses: the cores that this process may run on, not those of the machine."""
+"""How many threads kernels use: the cores that this process may run on, not those of the machine."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from fastdp.errors import InputError
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 
 def available_threads() -> int:
@@ -15,18 +22,17 @@ def available_threads() -> int:
     return os.cpu_count() or 1
 
 
-def use_threads(threads: int | None = None) -> int:
-    """Set the number of threads of the kernels, and BLAS to one thread in each of them.
+def choose_threads(threads: int | None) -> int:
+    """Return the number of threads to use.
 
     Parameters
     ----------
-    threads : int, optional
-        By default every core that this process may run on.
+    threads : int or None
+        What the user asks for; None is every core that this process may run on.
 
     Returns
     -------
     int
-        The number of threads now in use.
 
     Raises
     ------
@@ -34,16 +40,52 @@ def use_threads(threads: int | None = None) -> int:
         If more threads are asked for than this process may use.
     """
     import numba
-    import threadpoolctl
 
-    importlib.import_module("scipy.linalg")  # loads the BLAS that compiled kernels call, to limit it too
     largest = min(available_threads(), numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
     chosen = largest if threads is None else threads
-    if chosen > largest:
+    if not 1 <= chosen <= largest:
         raise InputError(
-            f"{chosen} threads are asked for, but this process may use {largest} "
-            "(its CPU affinity, or NUMBA_NUM_THREADS). Ask for fewer in [parallel] threads or --threads"
+            f"{chosen} threads are asked for, but this process may use 1 to {largest} "
+            "(its CPU affinity, or NUMBA_NUM_THREADS); see [parallel] threads and --threads"
         )
-    numba.set_num_threads(chosen)
-    threadpoolctl.threadpool_limits(1, user_api="blas")
     return chosen
+
+
+@contextmanager
+def thread_limits(threads: int | None = None) -> Iterator[int]:
+    """Give the kernels `threads` threads, and BLAS one in each of them, until the context ends.
+
+    Parameters
+    ----------
+    threads : int, optional
+        See `choose_threads`.
+
+    Yields
+    ------
+    int
+        The number of threads in use.
+
+    Raises
+    ------
+    InputError
+        If more threads are asked for than this process may use.
+    """
+    import numba
+
+    chosen = choose_threads(threads)
+    before = numba.get_num_threads()
+    numba.set_num_threads(chosen)
+    try:
+        with _blas_controller().limit(limits=1, user_api="blas"):
+            yield chosen
+    finally:
+        numba.set_num_threads(before)
+
+
+@functools.cache
+def _blas_controller() -> ThreadpoolController:
+    """Return the handle on all BLAS libraries; finding them takes milliseconds, so it is kept."""
+    import threadpoolctl
+
+    importlib.import_module("scipy.linalg")  # loads the BLAS that compiled kernels call
+    return threadpoolctl.ThreadpoolController()

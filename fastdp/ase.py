@@ -1,0 +1,169 @@
+"""Deep Potentials as an ASE calculator.
+
+>>> from fastdp.ase import FastDP
+>>> atoms.calc = FastDP("model.pb")  # doctest: +SKIP
+>>> atoms.get_potential_energy()  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ase
+import numpy as np
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+
+from fastdp.errors import InputError, NonFiniteError
+from fastdp.model.readers.registry import read_model
+from fastdp.neighbours.verlet_list import VerletList
+from fastdp.parallel.threads import thread_limits
+from fastdp.potential.base import Evaluation, Potential
+from fastdp.potential.factory import make_potential
+from fastdp.structure.ase_files import structure_from_atoms
+from fastdp.structure.checks import check_structure
+from fastdp.structure.types import match_types
+
+VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+"""ASE's order of the six components of the stress: xx, yy, zz, yz, xz, xy."""
+
+
+class FastDP(Calculator):
+    """A Deep Potential for ASE: energy, free_energy, energies, forces and stress, in ASE's units.
+
+    Elements are matched to the model's types by name. Boundaries may be periodic, open or mixed. The
+    neighbour list is kept between calls while cell, boundaries and elements stay and atoms move less
+    than half the skin.
+
+    Parameters
+    ----------
+    model : str or Path
+        Model file.
+    backend : {"auto", "cpu", "reference"}
+        As `backend` in the input file: compressed on threads, or exactly as trained in plain NumPy.
+    precision : {"double", "mixed"}
+        As `precision` in the input file.
+    tolerance : float
+        Rms force error allowed to the compressed potential, eV/Å, measured on the first structure.
+    skin_A : float
+        Margin of the neighbour list, Å.
+    threads : int, optional
+        By default every core that this process may run on.
+    report : callable, optional
+        Receives lines on how the model was compressed and with what error.
+
+    Raises
+    ------
+    ModelError
+        If the file is no model that fastdp reads.
+    """
+
+    implemented_properties: list[str] = [  # noqa: RUF012 - so declared by ASE
+        "energy",
+        "free_energy",
+        "energies",
+        "forces",
+        "stress",
+    ]
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        backend: str = "auto",
+        precision: str = "double",
+        tolerance: float = 1e-5,
+        skin_A: float = 1.0,
+        threads: int | None = None,
+        report: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        super().__init__()
+        self.description = read_model(model)
+        self._settings = {"backend": backend, "precision": precision, "tolerance": tolerance}
+        self._skin = skin_A
+        self._threads = threads
+        self._report = report
+        self._potential: Potential | None = None
+        self._neighbours: VerletList | None = None
+        self._evaluation = Evaluation.empty(0)
+
+    def calculate(
+        self,
+        atoms: ase.Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Fill `results`; see ASE's `Calculator.calculate`.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms
+        properties : sequence of str
+            What is wanted; all that the model gives is computed.
+        system_changes : sequence of str
+            Ignored: what has changed is told from the atoms themselves.
+
+        Raises
+        ------
+        StructureError
+            If the model does not know an element, or the structure is unsound.
+        PropertyNotImplementedError
+            If stress is wanted without a cell of three vectors and a periodic direction.
+        PairTooCloseError
+            If two atoms are closer than the compressed potential covers.
+        NonFiniteError
+            If the energy or a force is not finite.
+        """
+        super().calculate(atoms, list(properties), list(system_changes))
+        atoms = self.atoms
+        if atoms is None:
+            raise InputError("no atoms: set atoms.calc, or give them to calculate()")
+        has_stress = atoms.cell.rank == 3 and bool(atoms.pbc.any())
+        if "stress" in properties and not has_stress:
+            raise PropertyNotImplementedError(
+                "stress needs a cell of three vectors and at least one periodic direction"
+            )
+        with thread_limits(self._threads):
+            potential, neighbours = self._prepare(atoms)
+            evaluation = self._evaluation
+            potential.evaluate(neighbours, evaluation, virial=has_stress)
+        if not (np.isfinite(evaluation.energy) and np.isfinite(evaluation.forces).all()):
+            bad = np.flatnonzero(~np.isfinite(evaluation.forces).all(axis=1))
+            raise NonFiniteError(
+                f"the energy is {evaluation.energy} eV, and {len(bad)} atoms have forces that are not finite",
+                atoms=bad.tolist(),
+            )
+        self.results = {
+            "energy": evaluation.energy,
+            "free_energy": evaluation.energy,
+            "energies": evaluation.atomic_energies.copy(),
+            "forces": evaluation.forces.copy(),
+        }
+        if has_stress:
+            stress = -0.5 * (evaluation.virial + evaluation.virial.T) / atoms.cell.volume
+            self.results["stress"] = np.array([stress[row, column] for row, column in VOIGT])
+
+    def _prepare(self, atoms: ase.Atoms) -> tuple[Potential, VerletList]:
+        types = match_types(atoms.get_chemical_symbols(), self.description.type_names)
+        neighbours = self._neighbours
+        if self._potential is None:
+            structure = structure_from_atoms(atoms)
+            check_structure(structure)
+            self._potential = make_potential(
+                self.description, structure, report=self._report, **self._settings
+            )
+        if neighbours is None or not _fits(neighbours, atoms, types):
+            neighbours = VerletList(self._potential.cutoff, self._skin, atoms.cell[:], atoms.pbc, types)
+            self._evaluation = Evaluation.empty(len(atoms))
+        neighbours.ensure(np.ascontiguousarray(atoms.positions, dtype=np.float64))
+        self._neighbours = neighbours
+        return self._potential, neighbours
+
+
+def _fits(neighbours: VerletList, atoms: ase.Atoms, types: Any) -> bool:
+    return (
+        np.array_equal(neighbours.types, types)
+        and np.array_equal(neighbours.cell, atoms.cell[:])
+        and np.array_equal(neighbours.periodic, atoms.pbc)
+    )

@@ -1,0 +1,83 @@
+"""Entry point: commands, exit codes, and what a user sees of an error.
+
+Modules of commands import what they work with only when they run, so that `--help` and `--version`
+answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+
+from fastdp import __version__
+from fastdp.cli import check, convert, info, run, schema
+from fastdp.errors import FastDPError
+
+app = typer.Typer(
+    name="fastdp",
+    help="Molecular dynamics with Deep Potential models.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("run")(run.run)
+app.command("check")(check.check)
+app.command("info")(info.info)
+app.command("convert")(convert.convert)
+app.command("schema")(schema.schema)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from fastdp.cli.environment import environment
+
+        typer.echo(environment())
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False,
+        "--version",
+        callback=_print_version,
+        is_eager=True,
+        help="Print the versions of fastdp and of what it stands on.",
+    ),
+) -> None:
+    """Molecular dynamics with Deep Potential models."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        By default those of the process.
+
+    Returns
+    -------
+    int
+        Exit code; `fastdp.errors` has the table.
+    """
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="fastdp")
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except FastDPError as error:
+        print(f"fastdp: {error}", file=sys.stderr)
+        return error.exit_code
+    except Exception:
+        traceback.print_exc()
+        print(
+            f"fastdp {__version__}: this is a defect in fastdp, not in your input. Please report it with the "
+            "lines above, the input file, and what `fastdp --version` prints",
+            file=sys.stderr,
+        )
+        return FastDPError.exit_code
+    return 0

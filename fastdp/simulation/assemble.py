@@ -1,0 +1,197 @@
+"""From a validated input file to a simulation that is ready to run: the one place where the parts meet."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from fastdp.config.render import resolved_text
+from fastdp.config.settings import run_settings, velocity_settings
+from fastdp.dynamics.state import State
+from fastdp.dynamics.velocities import prepare_velocities
+from fastdp.neighbours.verlet_list import VerletList
+from fastdp.output.checkpoint import Checkpoint
+from fastdp.potential.base import Potential
+from fastdp.potential.factory import make_potential
+from fastdp.simulation.inputs import Inputs
+from fastdp.simulation.record import state_of
+from fastdp.simulation.reporter import Reporter
+from fastdp.simulation.settings import Provenance
+from fastdp.simulation.simulation import Simulation
+from fastdp.simulation.trial import forecast, try_start
+from fastdp.structure.structure import Structure
+
+
+def make_ready(inputs: Inputs, threads: int, reporter: Reporter, *, try_it: bool = True) -> Potential:
+    """Say what is going to be run, make the potential, and forecast what the run will take.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    threads : int
+        In use.
+    reporter : Reporter
+        Told everything.
+    try_it : bool
+        Whether to evaluate the start structure, for the forecast.
+
+    Returns
+    -------
+    Potential
+        Made to the tolerance that the input asks for, on the start structure.
+
+    Raises
+    ------
+    StructureError
+        If the potential cannot be evaluated at the start structure.
+    """
+    configuration = inputs.configuration
+    for line in _summary_lines(inputs, threads):
+        reporter.message(line)
+    table = configuration.potential
+    potential = make_potential(
+        inputs.description,
+        inputs.structure,
+        backend=table.backend,
+        precision=table.precision,
+        tolerance=table.tolerance,
+        report=reporter.message,
+    )
+    if try_it:
+        skin = configuration.neighbours.skin_A
+        trial = try_start(potential, inputs.structure, inputs.types, skin)
+        for line in forecast(trial, initial_state(inputs), run_settings(configuration), skin):
+            reporter.message(line)
+    return potential
+
+
+def initial_state(inputs: Inputs) -> State:
+    """Return the atoms at the start of a new run, with the velocities that the input asks for.
+
+    Parameters
+    ----------
+    inputs : Inputs
+
+    Returns
+    -------
+    State
+    """
+    state = State.from_structure(inputs.structure, inputs.types)
+    prepare_velocities(state, velocity_settings(inputs.configuration))
+    return state
+
+
+def build_simulation(
+    inputs: Inputs, potential: Potential, *, reporter: Reporter, checkpoint: Checkpoint | None = None
+) -> Simulation:
+    """Put a run together.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    potential : Potential
+    reporter : Reporter
+        Told how the run goes.
+    checkpoint : Checkpoint, optional
+        Where to continue; by default a new run starts.
+
+    Returns
+    -------
+    Simulation
+
+    Raises
+    ------
+    CheckpointError
+        If `checkpoint` belongs to another run.
+    """
+    state = initial_state(inputs) if checkpoint is None else state_of(checkpoint)
+    neighbours = VerletList(
+        potential.cutoff,
+        inputs.configuration.neighbours.skin_A,
+        state.cell,
+        state.periodic,
+        state.types,
+    )
+    return Simulation(
+        state,
+        potential,
+        neighbours,
+        run_settings(inputs.configuration),
+        provenance=provenance(inputs),
+        reporter=reporter,
+        checkpoint=checkpoint,
+    )
+
+
+def provenance(inputs: Inputs) -> Provenance:
+    """Return what trajectory and checkpoints say about where the run comes from.
+
+    Parameters
+    ----------
+    inputs : Inputs
+
+    Returns
+    -------
+    Provenance
+    """
+    configuration = inputs.configuration
+    table = configuration.potential
+    return Provenance(
+        input_text=resolved_text(configuration),
+        model_file=Path(table.model).name,
+        model_sha256=inputs.description.origin.sha256,
+        potential=f"{table.backend}, {table.precision}, tolerance {table.tolerance!r} eV/Å",
+        structure=f"{Path(configuration.structure.file).name} (sha256 {_fingerprint(inputs.structure)})",
+        seed=configuration.velocities.seed,
+        author=_user(),
+    )
+
+
+def _summary_lines(inputs: Inputs, threads: int) -> list[str]:
+    configuration, structure = inputs.configuration, inputs.structure
+    counts = ", ".join(f"{count} {name}" for name, count in Counter(structure.symbols).items())
+    output = configuration.output
+    table = configuration.velocities
+    if table.temperature_K is None:
+        velocities = "from the structure"
+    else:
+        velocities = f"drawn at {table.temperature_K:g} K, seed {table.seed}"
+    return [
+        f"model: {configuration.potential.model}",
+        f"structure: {configuration.structure.file}, {structure.n_atoms} atoms ({counts})",
+        f"cell: {_cell_text(structure)}",
+        *(f"note: {note}" for note in structure.notes),
+        f"velocities: {velocities}",
+        *(f"stage {number}: {stage.describe()}" for number, stage in enumerate(configuration.stage, start=1)),
+        f"threads: {threads}",
+        f"output: {output.directory}: {output.trajectory.file} every {output.trajectory.every} steps, "
+        f"{output.thermo.file} every {output.thermo.every}, "
+        f"{output.checkpoint.file} every {output.checkpoint.every}",
+    ]
+
+
+def _cell_text(structure: Structure) -> str:
+    periodic = [axis for axis, repeats in zip("abc", structure.periodic, strict=True) if repeats]
+    if not periodic:
+        return "none, open boundaries"
+    lengths = " × ".join(f"{length:.4g}" for length in np.linalg.norm(structure.cell, axis=1))
+    return f"{lengths} Å, periodic along {', '.join(periodic)}"
+
+
+def _fingerprint(structure: Structure) -> str:
+    """Return a hash of what the potential is made from, so that a run is not resumed with another."""
+    digest = hashlib.sha256(" ".join(structure.symbols).encode())
+    for array in (structure.positions, structure.cell, structure.periodic):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # no such user: common in containers
+        return "unknown"

@@ -1,0 +1,149 @@
+"""A few evaluations of the start structure: whether it can be run at all, and what that will cost."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdp.dynamics.state import State
+from fastdp.errors import SimulationError, StructureError
+from fastdp.neighbours.verlet_list import VerletList
+from fastdp.output.progress import duration_text
+from fastdp.potential.base import Evaluation, Potential
+from fastdp.simulation.settings import RunSettings, StageSettings
+from fastdp.structure.structure import Structure
+from fastdp.units import PS_PER_FS
+
+TIMED_EVALUATIONS = 3
+
+BYTES_PER_ATOM_IN_FRAME = {True: 60, False: 36}
+"""Position, image and, where wanted, velocity of an atom."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What the start structure came to.
+
+    Attributes
+    ----------
+    evaluation : Evaluation
+        Energy, forces and virial of the start structure.
+    evaluation_seconds, build_seconds : float
+        Wall time to evaluate the potential and to build the neighbour list, s.
+    first_seconds : float
+        Wall time of the first build and evaluation, compilation included, s.
+    peak_bytes : int
+        Largest memory that this process has held so far.
+    """
+
+    evaluation: Evaluation
+    evaluation_seconds: float
+    build_seconds: float
+    first_seconds: float
+    peak_bytes: int
+
+
+def try_start(potential: Potential, structure: Structure, types: NDArray[np.int32], skin: float) -> Trial:
+    """Evaluate the start structure.
+
+    Parameters
+    ----------
+    potential : Potential
+    structure : Structure
+    types : (n_atoms,) int32
+    skin : float
+        Of the neighbour list, Å.
+
+    Returns
+    -------
+    Trial
+
+    Raises
+    ------
+    StructureError
+        If the potential cannot be evaluated there, or is not finite.
+    """
+    evaluation = Evaluation.empty(structure.n_atoms)
+    neighbours = VerletList(potential.cutoff, skin, structure.cell, structure.periodic, types)
+    started = time.perf_counter()
+    try:
+        neighbours.build(structure.positions)
+        potential.evaluate(neighbours, evaluation)
+    except SimulationError as error:
+        raise StructureError(f"the start structure cannot be run: {error.reason}") from error
+    first_seconds = time.perf_counter() - started
+    if not (math.isfinite(evaluation.energy) and np.isfinite(evaluation.forces).all()):
+        raise StructureError(
+            f"the start structure cannot be run: its energy is {evaluation.energy} eV and not all forces "
+            "are finite"
+        )
+    return Trial(
+        evaluation,
+        min(_seconds(lambda: potential.evaluate(neighbours, evaluation)) for _ in range(TIMED_EVALUATIONS)),
+        _seconds(lambda: neighbours.build(structure.positions)),
+        first_seconds,
+        _peak_bytes(),
+    )
+
+
+def forecast(trial: Trial, state: State, settings: RunSettings, skin: float) -> list[str]:
+    """Return what a run will take, in words.
+
+    The neighbour list is taken to be built whenever the atom that is fastest at the start, moving straight
+    on, has covered half the skin.
+
+    Parameters
+    ----------
+    trial : Trial
+    state : State
+        At the start.
+    settings : RunSettings
+    skin : float
+        Å.
+
+    Returns
+    -------
+    list of str
+        Lines.
+    """
+    steps = sum(stage.steps for stage in settings.stages)
+    seconds = sum(
+        stage.steps * (trial.evaluation_seconds + trial.build_seconds * _builds_per_step(state, stage, skin))
+        for stage in settings.stages
+    )
+    per_step = seconds / max(steps, 1)
+    lines = [
+        f"time: about {1e3 * per_step:.3g} ms a step ({1e6 * per_step / state.n_atoms:.3g} µs/atom/step), "
+        f"{duration_text(seconds)} for {steps} steps",
+        f"memory: about {trial.peak_bytes / 2**20:.0f} MiB",
+    ]
+    trajectory = settings.output.trajectory
+    if trajectory is not None:
+        frames = steps // trajectory.every + 1
+        size = frames * state.n_atoms * BYTES_PER_ATOM_IN_FRAME[trajectory.velocities]
+        lines.append(f"disk: {frames} frames, at most {size / 2**20:.3g} MiB of trajectory")
+    return lines
+
+
+def _builds_per_step(state: State, stage: StageSettings, skin: float) -> float:
+    fastest = float(np.linalg.norm(state.velocities, axis=1).max())
+    return min(1.0, fastest * stage.integrator.timestep_fs * PS_PER_FS / (0.5 * skin)) if skin > 0.0 else 1.0
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def _peak_bytes() -> int:
+    """Return the peak resident memory; the system counts it in KiB, but macOS in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
