@@ -104,7 +104,7 @@ class VerletList:
 
     @property
     def bytes(self) -> int:
-        """Memory held between builds, in bytes; a build needs about 150 bytes per extended atom more."""
+        """Memory held between builds, in bytes. A build needs up to 300 bytes per atom for its own use."""
         return sum(value.nbytes for value in vars(self).values() if isinstance(value, np.ndarray))
 
     def build(self, positions: ArrayLike) -> None:

@@ -266,6 +266,10 @@ def test_extended_atoms_are_images_of_their_owners():
         neighbours.extended_positions[:m], origin + neighbours.images[:m] @ cell, atol=1e-12
     )
     assert not neighbours.images[:m, 1].any()
+    # No image is made that is too far to be seen.
+    low, high = (extreme(neighbours.extended_positions[:n], axis=0) for extreme in (np.min, np.max))
+    assert np.all(neighbours.extended_positions[:m] > low - 5.001)
+    assert np.all(neighbours.extended_positions[:m] < high + 5.001)
 
 
 def test_layout_of_the_arrays():
@@ -466,5 +470,5 @@ def test_absurdly_small_cell():
 
 @pytest.mark.parametrize(("cutoff", "skin"), [(0.0, 1.0), (np.nan, 1.0), (5.0, -0.1), (5.0, np.inf)])
 def test_impossible_reach(cutoff, skin):
-    with pytest.raises(InputError, match="cutoff .* must be positive"):
+    with pytest.raises(InputError, match=r"cutoff .* must be positive"):
         VerletList(cutoff, skin, np.eye(3), ALL_PERIODIC, np.zeros(1, dtype=np.int32))

@@ -62,9 +62,12 @@ def test_images_are_added_to():
     np.testing.assert_array_equal(images, [[5, -1, 7]])
 
 
-def test_far_away_atom_ends_inside():
-    positions, _ = wrapped([[9.9e7, -9.9e7, 9.9e7]], TRICLINIC)
-    fractional = positions @ np.linalg.inv(TRICLINIC)
+def test_far_away_atoms_end_inside():
+    # Their coordinates are multiples of up to 1.5e-8 Å: shifted once, some would end just outside.
+    rng = np.random.default_rng(1)
+    cells = rng.integers(-(10**7), 10**7, size=(2000, 3))
+    positions, _ = wrapped(cells @ TRICLINIC + rng.uniform(-2e-8, 2e-8, size=cells.shape), TRICLINIC)
+    fractional = positions @ Lattice.from_cell(TRICLINIC, ALL_PERIODIC).reciprocal
     assert fractional.min() >= -1e-10
     assert fractional.max() < 1.0
 
