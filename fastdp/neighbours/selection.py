@@ -8,6 +8,7 @@ import fastdp_ext.cell_list as cell_list
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdp.errors import InputError
 from fastdp.neighbours.verlet_list import VerletList
 
 
@@ -35,9 +36,18 @@ def count_overflow(neighbours: VerletList, cutoff: float, selection: ArrayLike) 
     Returns
     -------
     Overflow
+
+    Raises
+    ------
+    InputError
+        If there are atoms of a type that `selection` does not cover.
     """
     limits = np.ascontiguousarray(selection, dtype=np.int64)
     n_types = len(limits)
+    if len(neighbours.type_start) > n_types + 1:
+        raise InputError(
+            f"atoms have types up to {len(neighbours.type_start) - 2}, selection covers {n_types}"
+        )
     result = Overflow(np.zeros((n_types, n_types), np.int64), np.zeros((n_types, n_types), np.int64))
     cell_list.count_by_type(
         neighbours.extended_positions,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from fastdp.errors import InputError
 from fastdp.neighbours.brute_force import all_pairs
 from fastdp.neighbours.selection import count_overflow
 from fastdp.neighbours.verlet_list import VerletList
@@ -42,3 +44,10 @@ def test_types_that_are_absent_count_nothing():
     largest, overflowing = count_overflow(neighbours, 2.0, [0, 0])
     np.testing.assert_array_equal(largest, [[0, 0], [0, 1]])
     np.testing.assert_array_equal(overflowing, [[0, 0], [0, 2]])
+
+
+def test_selection_must_cover_all_types():
+    neighbours = VerletList(2.0, 0.0, np.zeros((3, 3)), (False, False, False), np.array([0, 3]))
+    neighbours.build(np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]))
+    with pytest.raises(InputError, match="types up to 3, selection covers 2"):
+        count_overflow(neighbours, 2.0, [5, 5])
