@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdp.neighbours.verlet_list import VerletList
+
+Precision = Literal["double", "mixed"]
+"""Of the kernels: float64, or float32 with sums in float64."""
 
 
 @dataclass
@@ -50,6 +54,13 @@ class Potential(ABC):
     @abstractmethod
     def cutoff(self) -> float:
         """Radius beyond which atoms do not see each other, Å."""
+
+    def state_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what a checkpoint must hold for the very same potential to be made again.
+
+        Empty if the model file alone determines the potential.
+        """
+        return {}
 
     @abstractmethod
     def evaluate(self, neighbours: VerletList, result: Evaluation, *, virial: bool = True) -> None:

@@ -1,0 +1,323 @@
+"""From a trained Deep Potential to a compressed model of given basis and ranks.
+
+One `Compressor` holds what does not depend on the choices (sampled radial functions, balanced
+directions); `compress` then makes the model for one choice. Which choice is made is decided in
+`selection`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from fastdp.model.description import Array, DeepPotential, EnergyFitting
+from fastdp.model.environment import Neighbourhood
+from fastdp.model.fitting import fitting_constant, fitting_energy_and_gradient
+from fastdp.model.radial_functions import radial_constant, radial_functions
+from fastdp.potential.compressed.compressed_model import CompressedCentre, CompressedModel, FactoredLayer
+from fastdp.potential.compressed.ensemble import Environments, perturb, sample_environments
+from fastdp.potential.compressed.measurement import Region
+from fastdp.potential.compressed.projector import BalancedBasis, balance
+from fastdp.potential.compressed.splines import RadialBasis
+
+SAMPLES = 3000
+"""Distances at which the radial functions of a pair are sampled."""
+
+SLOPE_LENGTH = 0.1
+"""Å; weight of slopes against values, in the fits and in the covariance of what T can do."""
+
+LIKELIHOOD_FLOOR = 0.01
+"""Weight of a distance that the structure does not have, relative to the most frequent one."""
+
+CONSTANT_WEIGHT = 1.0e3
+"""Weight of the constant of T in its covariance: it is there in every environment."""
+
+ENVIRONMENTS_PER_TYPE = 60
+COPIES_PER_TYPE = 900
+ENVIRONMENTS_AT_ONCE = 60
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What one compressed model is made of.
+
+    Attributes
+    ----------
+    degree : int
+        Of the splines.
+    n_functions : int
+        N.
+    threshold : float
+        Balanced directions with a singular value above this fraction of the largest are kept.
+    """
+
+    degree: int
+    n_functions: int
+    threshold: float
+
+
+@dataclass(frozen=True)
+class PairSamples:
+    """Radial functions of one pair of types on a grid.
+
+    Attributes
+    ----------
+    r : (n,) float64
+        Å.
+    weights : (n,) float64
+        r² × likelihood.
+    values : (n, 2, K) float64
+        a and b.
+    slopes : (n, 2, K) float64
+        Their derivatives, 1/Å.
+    """
+
+    r: Array
+    weights: Array
+    values: Array
+    slopes: Array
+
+
+class Compressor:
+    """What all compressed models of one potential and one structure have in common.
+
+    Parameters
+    ----------
+    description : DeepPotential
+    regions : sequence of Region
+        What represents the user's structure.
+    shortest : (n_types, n_types) float64
+        Å, where the tables begin; symmetric.
+    softness : float
+        a of the radial map, Å.
+    seed : int
+        Of the ensemble.
+    """
+
+    def __init__(
+        self,
+        description: DeepPotential,
+        regions: Sequence[Region],
+        shortest: Array,
+        softness: float,
+        seed: int,
+    ) -> None:
+        self.description = description
+        self.shortest = shortest
+        self.softness = softness
+        self._networks: dict[tuple[int, int], tuple[Array | None, tuple[FactoredLayer, ...]]] = {}
+        rng = np.random.default_rng(seed)
+        n_types = description.n_types
+        sampled = [Environments((), ()) for _ in range(n_types)]
+        for region in regions:
+            neighbours = region.atoms.neighbours(description.cutoff, skin=1.0)
+            for a in range(n_types):
+                sampled[a] += sample_environments(neighbours, region.complete, a, ENVIRONMENTS_PER_TYPE, rng)
+        self.mean_neighbours = float(np.mean([len(v) for item in sampled for v in item.vectors]))
+        present = [a for a in range(n_types) if sampled[a].vectors]
+        self.samples = [[self._sample_pair(a, b, sampled[a]) for b in range(n_types)] for a in range(n_types)]
+        self.directions = [
+            self._balance(a, sampled[a if a in present else present[0]], rng) for a in range(n_types)
+        ]
+
+    def compress(self, choice: Choice) -> CompressedModel:
+        """Return the compressed model for one choice.
+
+        Parameters
+        ----------
+        choice : Choice
+
+        Returns
+        -------
+        CompressedModel
+        """
+        bases = tuple(
+            tuple(
+                RadialBasis(
+                    choice.degree, choice.n_functions, float(shortest), self.description.cutoff, self.softness
+                )
+                for shortest in row
+            )
+            for row in self.shortest
+        )
+        return CompressedModel(
+            self.description.cutoff,
+            bases,
+            tuple(self._centre(a, bases[a], choice) for a in range(self.description.n_types)),
+        )
+
+    def ranks(self, threshold: float) -> tuple[int, ...]:
+        """Return q of each type for a threshold."""
+        return tuple(
+            max(1, int(np.sum(d.singular_values > threshold * d.singular_values[0]))) for d in self.directions
+        )
+
+    def _sample_pair(self, alpha: int, beta: int, environments: Environments) -> PairSamples:
+        description = self.description
+        shortest, cutoff = self.shortest[alpha, beta], description.cutoff
+        r = np.linspace(shortest, cutoff, SAMPLES)
+        # Central differences of functions that are smooth on 1e-4 Å: error ~1e-9 of the third derivative.
+        h = 1e-4
+        values = np.stack(radial_functions(description, alpha, beta, r), axis=1)
+        above = np.stack(radial_functions(description, alpha, beta, r + h), axis=1)
+        below = np.stack(radial_functions(description, alpha, beta, r - h), axis=1)
+        likelihood = _likelihood(r, beta, environments)
+        return PairSamples(r, r**2 * likelihood, values, (above - below) / (2.0 * h))
+
+    def _balance(self, alpha: int, environments: Environments, rng: np.random.Generator) -> BalancedBasis:
+        description = self.description
+        n_channels = description.descriptor.n_channels
+        reach = np.zeros((n_channels, n_channels))
+        for pair in self.samples[alpha]:
+            weights = pair.weights / pair.weights.sum()
+            for part in range(2):
+                for functions, scale in ((pair.values, 1.0), (pair.slopes, SLOPE_LENGTH)):
+                    rows = functions[:, part] * (np.sqrt(weights) * scale)[:, None]
+                    reach += rows.T @ rows
+        constant = radial_constant(description, alpha) * description.descriptor.normaliser
+        reach += CONSTANT_WEIGHT * np.outer(constant, constant)
+
+        gradients = np.zeros((n_channels, n_channels))
+        for _ in range(COPIES_PER_TYPE // ENVIRONMENTS_AT_ONCE):
+            batch = perturb(
+                environments, alpha, self.shortest[alpha], description.cutoff, ENVIRONMENTS_AT_ONCE, rng
+            )
+            t = self._environment_matrices(batch)
+            _, gradient = fitting_energy_and_gradient(description, alpha, t)
+            rows = gradient.transpose(0, 2, 1).reshape(-1, n_channels)
+            gradients += rows.T @ rows / len(t)
+        return balance(reach, gradients)
+
+    def _environment_matrices(self, batch: Neighbourhood) -> Array:
+        """Return T of a batch from the sampled functions, by linear interpolation: enough for C_g."""
+        alpha, n = batch.centre_type, batch.n_centres
+        t = np.zeros((n, self.description.descriptor.n_channels, 4))
+        for beta, pair in enumerate(self.samples[alpha]):
+            mine = batch.neighbour_types == beta
+            centre, vectors = batch.centre[mine], batch.vectors[mine]
+            r = np.linalg.norm(vectors, axis=1)
+            place = np.clip((r - pair.r[0]) / (pair.r[1] - pair.r[0]), 0.0, SAMPLES - 1.001)
+            k = place.astype(np.int64)
+            fraction = place - k
+            components = np.column_stack((np.ones_like(r), vectors / r[:, None]))
+            for c in range(4):
+                weights = np.concatenate(((1.0 - fraction), fraction)) * np.tile(components[:, c], 2)
+                where = (np.tile(centre, 2), np.concatenate((k, k + 1)))
+                t[:, :, c] += csr_array((weights, where), shape=(n, SAMPLES)) @ pair.values[:, min(c, 1)]
+        t /= self.description.descriptor.normaliser
+        t[:, :, 0] += radial_constant(self.description, alpha)
+        return t
+
+    def _network(self, alpha: int, rank: int) -> tuple[Array | None, tuple[FactoredLayer, ...]]:
+        """Return `absorb_projector` for a rank; it is asked for again with every basis."""
+        key = (alpha, rank)
+        if key not in self._networks:
+            right = self._projector(alpha, rank)[0]
+            self._networks[key] = absorb_projector(self.description, alpha, right)
+        return self._networks[key]
+
+    def _projector(self, alpha: int, rank: int) -> tuple[Array, Array]:
+        """Return R and L, (K, q)."""
+        if self.description.fitting.networks[alpha].layers[0].shortcut != "none":
+            # Such a layer adds its own input, which only the whole descriptor has.
+            identity = np.eye(self.description.descriptor.n_channels)
+            return identity, identity
+        directions = self.directions[alpha]
+        return directions.right[:, :rank], directions.left[:, :rank]
+
+    def _centre(self, alpha: int, bases: Sequence[RadialBasis], choice: Choice) -> CompressedCentre:
+        description = self.description
+        rank = self.ranks(choice.threshold)[alpha]
+        _, left = self._projector(alpha, rank)
+        normaliser = description.descriptor.normaliser
+        radial, angular = [], []
+        for basis, pair in zip(bases, self.samples[alpha], strict=True):
+            values = pair.values @ left
+            slopes = pair.slopes @ left
+            coefficients = basis.fit(
+                pair.r,
+                pair.weights,
+                values.reshape(len(values), -1),
+                slopes.reshape(len(values), -1),
+                SLOPE_LENGTH,
+            ).reshape(choice.n_functions, 2, left.shape[1])
+            radial.append(coefficients[:, 0] / normaliser)
+            angular.append(coefficients[:, 1] / normaliser)
+        axis_matrix, layers = self._network(alpha, rank)
+        return CompressedCentre(
+            radial=np.concatenate(radial),
+            angular=np.concatenate(angular),
+            constant=left.T @ radial_constant(description, alpha),
+            axis_matrix=axis_matrix,
+            layers=layers,
+            bias=fitting_constant(description, alpha),
+        )
+
+
+def absorb_projector(
+    description: DeepPotential, centre_type: int, right: Array
+) -> tuple[Array | None, tuple[FactoredLayer, ...]]:
+    """Rewrite the fitting network for the projected channels.
+
+    D'_pl = τ_p·T_l needs W'[(p,l),h] = Σ_k R_kp W[(k,l),h]. Since T_l is linear in τ, D' is linear in the
+    Gram matrix τ τᵀ; its upper triangle is the input where that is the shorter of the two.
+
+    Parameters
+    ----------
+    description : DeepPotential
+    centre_type : int
+    right : (K, q) float64
+        R.
+
+    Returns
+    -------
+    axis_matrix : (q, M) float64 or None
+        None if the input is the Gram matrix.
+    layers : tuple of FactoredLayer
+    """
+    fitting: EnergyFitting = description.fitting
+    first, *rest = fitting.networks[centre_type].layers
+    n_axis = description.descriptor.axis_neurons
+    n_channels, rank = right.shape
+    weight = first.weight.reshape(n_channels, n_axis, first.n_out)
+    projected = np.tensordot(right, weight, axes=(0, 0))
+    axis_matrix = np.ascontiguousarray(right[:n_axis].T)
+    if rank + 1 < 2 * n_axis and first.shortcut == "none":
+        square = np.einsum("plh,ql->pqh", projected, axis_matrix)
+        rows, columns = np.triu_indices(rank)
+        packed = square[rows, columns]
+        off_diagonal = rows != columns
+        packed[off_diagonal] += square[columns, rows][off_diagonal]
+        matrix, used = packed, None
+    else:
+        matrix, used = projected.reshape(rank * n_axis, first.n_out), axis_matrix
+    layers = [FactoredLayer(matrix, None, first.bias, first.timestep, first.activation, first.shortcut)]
+    layers += [
+        FactoredLayer(item.weight, None, item.bias, item.timestep, item.activation, item.shortcut)
+        for item in rest
+    ]
+    return used, tuple(layers)
+
+
+def _likelihood(r: Array, neighbour_type: int, environments: Environments) -> Array:
+    """Return how often a distance occurs for one type of neighbour, at least `LIKELIHOOD_FLOOR`, at most 1.
+
+    A histogram over r² dr, smoothed with a Gaussian of 0.25 Å, the scale of thermal motion and strain.
+    """
+    distances = [
+        np.linalg.norm(v[t == neighbour_type], axis=1)
+        for v, t in zip(environments.vectors, environments.types, strict=True)
+    ]
+    found = np.concatenate(distances) if distances else np.zeros(0)
+    found = found[found > 0.0]
+    if len(found) == 0:
+        return np.ones_like(r)
+    width = 0.25
+    edges = np.arange(0.0, r[-1] + 1.0, 0.02)
+    centres = 0.5 * (edges[1:] + edges[:-1])
+    counts = np.histogram(found, edges)[0] / centres**2
+    smooth = np.exp(-0.5 * ((r[:, None] - centres) / width) ** 2) @ counts
+    return np.maximum(np.minimum(smooth / np.median(smooth[smooth > 0.0]), 1.0), LIKELIHOOD_FLOOR)
