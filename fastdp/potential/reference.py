@@ -36,10 +36,14 @@ class ReferencePotential(Potential):
     Parameters
     ----------
     description : DeepPotential
+    every_neighbour : bool
+        Keep all neighbours instead of the nearest `selection`: what fast paths compute, and what they are
+        compared to.
     """
 
-    def __init__(self, description: DeepPotential) -> None:
+    def __init__(self, description: DeepPotential, *, every_neighbour: bool = False) -> None:
         self.description = description
+        self.every_neighbour = every_neighbour
 
     @property
     def cutoff(self) -> float:
@@ -144,9 +148,11 @@ class ReferencePotential(Potential):
             i, j = int(atoms[centre[pair]]), int(neighbour[pair])
             raise PairTooCloseError(f"atoms {i} and {j} are on top of each other", atoms=(i, j))
         near = np.flatnonzero(r < self.cutoff)
-        near = near[
-            nearest_within_selection(self.description, centre[near], neighbour_types[near], vectors[near])
-        ]
+        if not self.every_neighbour:
+            kept = nearest_within_selection(
+                self.description, centre[near], neighbour_types[near], vectors[near]
+            )
+            near = near[kept]
         for centre_type in np.unique(atom_types):
             members = np.flatnonzero(atom_types == centre_type)
             pairs = near[atom_types[centre[near]] == centre_type]
@@ -159,9 +165,7 @@ class ReferencePotential(Potential):
             )
             blocks = list(pair_blocks(self.description, neighbourhood))
             environments = sum_environment(self.description, neighbourhood, blocks)
-            energies, gradient = fitting_energy_and_gradient(
-                self.description, int(centre_type), environments
-            )
+            energies, gradient = fitting_energy_and_gradient(self.description, int(centre_type), environments)
             g = pair_gradients(self.description, neighbourhood, blocks, gradient)
             result.atomic_energies[atoms[members]] = energies
             np.add.at(result.forces, atoms[centre[pairs]], g)
