@@ -19,7 +19,7 @@ from fastdp.errors import InputError, NonFiniteError
 from fastdp.model.readers.registry import read_model
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.parallel.threads import thread_limits
-from fastdp.potential.base import Evaluation, Potential
+from fastdp.potential.base import Evaluation, Potential, Precision
 from fastdp.potential.factory import make_potential
 from fastdp.structure.ase_files import structure_from_atoms
 from fastdp.structure.checks import check_structure
@@ -45,7 +45,8 @@ class FastDP(Calculator):
     precision : {"double", "mixed"}
         As `precision` in the input file.
     tolerance : float
-        Rms force error allowed to the compressed potential, eV/Å, measured on the first structure.
+        Rms force error allowed to the compressed potential, eV/Å. It is measured on the first structure; a
+        structure with other elements is measured anew.
     skin_A : float
         Margin of the neighbour list, Å.
     threads : int, optional
@@ -72,7 +73,7 @@ class FastDP(Calculator):
         model: str | Path,
         *,
         backend: str = "auto",
-        precision: str = "double",
+        precision: Precision = "double",
         tolerance: float = 1e-5,
         skin_A: float = 1.0,
         threads: int | None = None,
@@ -80,11 +81,14 @@ class FastDP(Calculator):
     ) -> None:
         super().__init__()
         self.description = read_model(model)
-        self._settings = {"backend": backend, "precision": precision, "tolerance": tolerance}
+        self._backend = backend
+        self._precision = precision
+        self._tolerance = tolerance
         self._skin = skin_A
         self._threads = threads
         self._report = report
         self._potential: Potential | None = None
+        self._elements: frozenset[str] = frozenset()
         self._neighbours: VerletList | None = None
         self._evaluation = Evaluation.empty(0)
 
@@ -145,13 +149,20 @@ class FastDP(Calculator):
             self.results["stress"] = np.array([stress[row, column] for row, column in VOIGT])
 
     def _prepare(self, atoms: ase.Atoms) -> tuple[Potential, VerletList]:
-        types = match_types(atoms.get_chemical_symbols(), self.description.type_names)
+        symbols = atoms.get_chemical_symbols()
+        types = match_types(symbols, self.description.type_names)
         neighbours = self._neighbours
-        if self._potential is None:
+        if self._potential is None or not self._elements.issuperset(symbols):
             structure = structure_from_atoms(atoms)
             check_structure(structure)
+            self._elements = frozenset(symbols)
             self._potential = make_potential(
-                self.description, structure, report=self._report, **self._settings
+                self.description,
+                structure,
+                backend=self._backend,
+                precision=self._precision,
+                tolerance=self._tolerance,
+                report=self._report,
             )
         if neighbours is None or not _fits(neighbours, atoms, types):
             neighbours = VerletList(self._potential.cutoff, self._skin, atoms.cell[:], atoms.pbc, types)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import ase
 import ase.io
 import numpy as np
+
+import fastdp
 
 INPUT = """\
 version = 1
@@ -42,12 +47,12 @@ threads = 1
 
 
 def water_box(*, periodic: bool = True) -> ase.Atoms:
-    """Return four water-like molecules, oxygen first in each, in a triclinic cell."""
+    """Return four water-like molecules, oxygen first in each, in a triclinic cell shorter than the cutoff."""
     generator = np.random.default_rng(11)
     molecule = np.array([[0.0, 0.0, 0.0], [0.96, 0.1, 0.0], [-0.25, 0.93, 0.1]])
     corners = np.array([[x, y, z] for x in (0.5, 3.5) for y in (0.4, 3.7) for z in (0.6,)])
     positions = (corners[:, None, :] + molecule).reshape(-1, 3) + generator.normal(0.0, 0.02, (12, 3))
-    cell = [[6.1, 0.0, 0.0], [0.8, 6.4, 0.0], [-0.5, 0.3, 5.2]] if periodic else None
+    cell = [[6.1, 0.0, 0.0], [0.8, 6.4, 0.0], [-0.5, 0.3, 3.9]] if periodic else None
     return ase.Atoms("OHH" * 4, positions=positions, cell=cell, pbc=periodic)
 
 
@@ -66,3 +71,16 @@ def everything_in(folder: Path) -> dict[str, bytes | None]:
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
         for path in folder.rglob("*")
     }
+
+
+def run_fastdp(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own, in `folder`, whether fastdp is installed or not."""
+    path = os.pathsep.join([str(Path(fastdp.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, "-m", "fastdp", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": path},
+        check=False,
+    )

@@ -47,6 +47,6 @@ def run(
     )
     checkpoint = load_latest(output.directory / output.checkpoint.file, reporter.warning) if resume else None
     with thread_limits(wanted) as used:
-        potential = make_ready(inputs, used, reporter, try_it=not resume)
+        potential = make_ready(inputs, used, reporter, checkpoint=checkpoint)
         simulation = build_simulation(inputs, potential, reporter=reporter, checkpoint=checkpoint)
         simulation.run(overwrite=overwrite)

@@ -17,8 +17,10 @@ from fastdp.neighbours.verlet_list import VerletList
 from fastdp.output.checkpoint import Checkpoint
 from fastdp.potential.base import Potential
 from fastdp.potential.factory import make_potential
+from fastdp.potential.reference import ReferencePotential
 from fastdp.simulation.inputs import Inputs
-from fastdp.simulation.record import state_of
+from fastdp.simulation.overflow import overflow_warnings
+from fastdp.simulation.record import potential_state_of, state_of
 from fastdp.simulation.reporter import Reporter
 from fastdp.simulation.settings import Provenance
 from fastdp.simulation.simulation import Simulation
@@ -26,8 +28,10 @@ from fastdp.simulation.trial import forecast, try_start
 from fastdp.structure.structure import Structure
 
 
-def make_ready(inputs: Inputs, threads: int, reporter: Reporter, *, try_it: bool = True) -> Potential:
-    """Say what is going to be run, make the potential, and forecast what the run will take.
+def make_ready(
+    inputs: Inputs, threads: int, reporter: Reporter, *, checkpoint: Checkpoint | None = None
+) -> Potential:
+    """Say what is going to be run, make the potential, and forecast what a new run will take.
 
     Parameters
     ----------
@@ -36,8 +40,8 @@ def make_ready(inputs: Inputs, threads: int, reporter: Reporter, *, try_it: bool
         In use.
     reporter : Reporter
         Told everything.
-    try_it : bool
-        Whether to evaluate the start structure, for the forecast.
+    checkpoint : Checkpoint, optional
+        Of a run that is continued: its potential is made again.
 
     Returns
     -------
@@ -60,10 +64,14 @@ def make_ready(inputs: Inputs, threads: int, reporter: Reporter, *, try_it: bool
         precision=table.precision,
         tolerance=table.tolerance,
         report=reporter.message,
+        state=None if checkpoint is None else potential_state_of(checkpoint),
     )
-    if try_it:
+    if checkpoint is None:
         skin = configuration.neighbours.skin_A
         trial = try_start(potential, inputs.structure, inputs.types, skin)
+        truncates = isinstance(potential, ReferencePotential)
+        for line in overflow_warnings(trial.neighbours, inputs.description, truncates=truncates):
+            reporter.warning(line)
         for line in forecast(trial, initial_state(inputs), run_settings(configuration), skin):
             reporter.message(line)
     return potential
@@ -122,6 +130,7 @@ def build_simulation(
         neighbours,
         run_settings(inputs.configuration),
         provenance=provenance(inputs),
+        potential_state=potential.state_arrays(),
         reporter=reporter,
         checkpoint=checkpoint,
     )

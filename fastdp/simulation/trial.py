@@ -33,20 +33,20 @@ class Trial:
 
     Attributes
     ----------
+    neighbours : VerletList
+        Of the start structure.
     evaluation : Evaluation
         Energy, forces and virial of the start structure.
     evaluation_seconds, build_seconds : float
         Wall time to evaluate the potential and to build the neighbour list, s.
-    first_seconds : float
-        Wall time of the first build and evaluation, compilation included, s.
     peak_bytes : int
         Largest memory that this process has held so far.
     """
 
+    neighbours: VerletList
     evaluation: Evaluation
     evaluation_seconds: float
     build_seconds: float
-    first_seconds: float
     peak_bytes: int
 
 
@@ -72,23 +72,22 @@ def try_start(potential: Potential, structure: Structure, types: NDArray[np.int3
     """
     evaluation = Evaluation.empty(structure.n_atoms)
     neighbours = VerletList(potential.cutoff, skin, structure.cell, structure.periodic, types)
-    started = time.perf_counter()
     try:
         neighbours.build(structure.positions)
+        # The first evaluation compiles; it is not timed.
         potential.evaluate(neighbours, evaluation)
     except SimulationError as error:
         raise StructureError(f"the start structure cannot be run: {error.reason}") from error
-    first_seconds = time.perf_counter() - started
     if not (math.isfinite(evaluation.energy) and np.isfinite(evaluation.forces).all()):
         raise StructureError(
             f"the start structure cannot be run: its energy is {evaluation.energy} eV and not all forces "
             "are finite"
         )
     return Trial(
+        neighbours,
         evaluation,
         min(_seconds(lambda: potential.evaluate(neighbours, evaluation)) for _ in range(TIMED_EVALUATIONS)),
         _seconds(lambda: neighbours.build(structure.positions)),
-        first_seconds,
         _peak_bytes(),
     )
 
