@@ -220,6 +220,21 @@ def test_too_many_neighbours_are_dropped_farthest_first(potential):
     assert abs(nearer.atomic_energies[0] - few.atomic_energies[0]) > 1e-6
 
 
+@pytest.mark.parametrize("potential", ["narrow_selection"], indirect=True)
+def test_every_neighbour_can_be_kept(potential):
+    """Then each counts by its radial functions, and the energy is continuous and has the forces as slope."""
+    positions, types = make_frame(2)
+    everything = ReferencePotential(potential.description, every_neighbour=True)
+    result = evaluate(everything, positions, types)
+    assert abs(result.energy - evaluate(potential, positions, types).energy) > 1e-3
+    h = 1e-4
+    direction = np.random.default_rng(7).normal(size=positions.shape)
+    change = evaluate(everything, positions + h * direction, types).energy
+    change -= evaluate(everything, positions - h * direction, types).energy
+    scale = np.abs(result.forces).max()
+    assert np.sum(result.forces * direction) == pytest.approx(-change / (2 * h), abs=1e-6 * scale)
+
+
 @pytest.mark.parametrize("potential", ["two_sided"], indirect=True)
 def test_energy_and_force_are_continuous_at_both_radii(potential):
     types = np.array([0, 1])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastdp.errors import UnsupportedModelError
+from fastdp.errors import ModelError, UnsupportedModelError
 from fastdp.model.description import Array, DeepPotential
 from fastdp.model.fitting import fitting_energy_and_gradient
 from fastdp.model.networks import forward
@@ -35,7 +35,7 @@ def check_energies(model: EnergyGraph, description: DeepPotential) -> None:
     UnsupportedModelError
         If they differ, or the graph has an operation that is not known.
     ModelError
-        If the graph is not consistent.
+        If the graph is not consistent, or its energies are not finite.
     """
     graph = model.graph
     n_types = description.n_types
@@ -51,7 +51,10 @@ def check_energies(model: EnergyGraph, description: DeepPotential) -> None:
     feeds = {name: value for name, value in feeds.items() if name in graph}
     values = evaluate(graph, (model.atom_energy, model.energy), feeds)
     theirs = values[model.atom_energy].ravel()
-    ours = np.array([_energy(description, alpha, rows[alpha]) for alpha in range(n_types)])
+    with np.errstate(all="ignore"):
+        ours = np.array([_energy(description, alpha, rows[alpha]) for alpha in range(n_types)])
+    if not np.isfinite(ours).all():
+        raise ModelError(f"{graph.source}: damaged: its energies in an ordinary environment are not finite")
     tolerance = RELATIVE_TOLERANCE[description.precision] * np.maximum(1.0, np.abs(ours))
     if theirs.shape != ours.shape or not np.all(np.abs(theirs - ours) <= tolerance):
         raise UnsupportedModelError(
