@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from fastdp.errors import ModelError, UnsupportedModelError
 from fastdp.model.description import DeepPotential, Origin
 from fastdp.model.readers.energy_graph import EnergyGraph, energy_outputs, training_model
@@ -43,7 +45,9 @@ def read_frozen_graph(path: Path) -> DeepPotential:
     """
     data = path.read_bytes()
     graph = parse_graph(data, str(path))
-    return describe_graph(graph, FILE_FORMAT, hashlib.sha256(data).hexdigest())
+    # Damaged weights overflow; that ends in an error about the energies, not in warnings before it.
+    with np.errstate(all="ignore"):
+        return describe_graph(graph, FILE_FORMAT, hashlib.sha256(data).hexdigest())
 
 
 def describe_graph(graph: Graph, file_format: str, sha256: str) -> DeepPotential:

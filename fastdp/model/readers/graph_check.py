@@ -51,8 +51,7 @@ def check_energies(model: EnergyGraph, description: DeepPotential) -> None:
     feeds = {name: value for name, value in feeds.items() if name in graph}
     values = evaluate(graph, (model.atom_energy, model.energy), feeds)
     theirs = values[model.atom_energy].ravel()
-    with np.errstate(all="ignore"):
-        ours = np.array([_energy(description, alpha, rows[alpha]) for alpha in range(n_types)])
+    ours = np.array([_energy(description, alpha, rows[alpha]) for alpha in range(n_types)])
     if not np.isfinite(ours).all():
         raise ModelError(f"{graph.source}: damaged: its energies in an ordinary environment are not finite")
     tolerance = RELATIVE_TOLERANCE[description.precision] * np.maximum(1.0, np.abs(ours))
