@@ -36,7 +36,7 @@ class Trial:
     neighbours : VerletList
         Of the start structure.
     evaluation : Evaluation
-        Energy, forces and virial of the start structure.
+        Energy and forces of the start structure.
     evaluation_seconds, build_seconds : float
         Wall time to evaluate the potential and to build the neighbour list, s.
     peak_bytes : int
@@ -86,7 +86,11 @@ def try_start(potential: Potential, structure: Structure, types: NDArray[np.int3
     return Trial(
         neighbours,
         evaluation,
-        min(_seconds(lambda: potential.evaluate(neighbours, evaluation)) for _ in range(TIMED_EVALUATIONS)),
+        # Most steps need no virial.
+        min(
+            _seconds(lambda: potential.evaluate(neighbours, evaluation, virial=False))
+            for _ in range(TIMED_EVALUATIONS)
+        ),
         _seconds(lambda: neighbours.build(structure.positions)),
         _peak_bytes(),
     )

@@ -94,7 +94,8 @@ def _pairs_in_one_bin(positions: NDArray[np.float64]) -> list[tuple[int, int]]:
     This goes first because a list of all pairs grows without bound where many atoms sit in one place,
     as when positions were given in metres.
     """
-    bins = np.floor(positions / (COINCIDENT_A / 2))
+    with np.errstate(over="ignore"):  # absurdly far away; the neighbour search says so
+        bins = np.floor(positions / (COINCIDENT_A / 2))
     _, representative, which = np.unique(bins, axis=0, return_index=True, return_inverse=True)
     first = representative[which.reshape(-1)]
     surplus = np.flatnonzero(first != np.arange(len(positions)))

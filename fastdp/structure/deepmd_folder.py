@@ -112,7 +112,7 @@ def _locate(path: Path, frame: int) -> tuple[Path, int]:
 def _array(path: Path) -> NDArray[np.generic]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+    except Exception as error:  # NumPy raises whatever parsing the header ran into
         raise StructureError(f"cannot read {path.parent.name}/{path.name}: {error}") from error
     if array.ndim < 2 or array.dtype.kind not in "fiu":
         raise StructureError(

@@ -77,7 +77,8 @@ class Structure:
         -------
         Structure
         """
-        shifts = np.array(list(np.ndindex(*counts)), dtype=np.float64) @ self.cell
+        with np.errstate(invalid="ignore", over="ignore"):  # a cell that is not finite stays so
+            shifts = np.array(list(np.ndindex(*counts)), dtype=np.float64) @ self.cell
         n_copies = len(shifts)
         return Structure(
             symbols=self.symbols * n_copies,
