@@ -13,12 +13,14 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload
 
-TANH, LINEAR, RELU, RELU6, SOFTPLUS, SIGMOID, GELU, GELU_TF, SILU = range(9)
+from fastdp.errors import UnsupportedModelError
+from fastdp.model.activations import ACTIVATIONS, SILUT_THRESHOLD
 
-ACTIVATION_CODES = {
+TANH, LINEAR, RELU, RELU6, SOFTPLUS, SIGMOID, GELU, GELU_TF, SILU, SILUT = range(10)
+
+_CODES = {
     "tanh": TANH,
     "linear": LINEAR,
-    "none": LINEAR,
     "relu": RELU,
     "relu6": RELU6,
     "softplus": SOFTPLUS,
@@ -26,8 +28,30 @@ ACTIVATION_CODES = {
     "gelu": GELU,
     "gelu_tf": GELU_TF,
     "silu": SILU,
+    "silut": SILUT,
 }
-"""Names of `fastdp.model.activations` to the codes that the kernels understand."""
+
+
+def activation_code(name: str) -> tuple[int, float]:
+    """Return the code of an activation and its threshold, from its name in `fastdp.model.activations`.
+
+    Parameters
+    ----------
+    name : str
+        For example "tanh" or "silut:10.0".
+
+    Raises
+    ------
+    UnsupportedModelError
+        If there is no kernel for it.
+    """
+    kind, _, threshold = name.partition(":")
+    if kind not in _CODES:
+        raise UnsupportedModelError(
+            f'the compiled kernels have no activation function {name!r}; use backend = "reference"'
+        )
+    return _CODES[kind], float(threshold) if threshold else SILUT_THRESHOLD
+
 
 # No "reassoc" and no "nnan": Cody-Waite reduction needs its order, and NaN must stay NaN.
 _ORDERED = {"contract", "nsz", "arcp"}
@@ -129,55 +153,53 @@ def _vector_tanh(x):
     return lambda x: _tanh_64(x)
 
 
-_SQRT_2_OVER_PI = 0.7978845608028654
-_GELU = 0.044715
-_GELU_TF = float(np.float32(0.044715))  # TensorFlow graphs hold the coefficient in float32
+def _compiled(name):
+    """Return value and derivative of an activation, compiled from its one statement in the model package."""
+    activation = ACTIVATIONS[name]
+    return njit(activation.value), njit(activation.derivative)
 
 
-@njit(cache=True, inline="always")
-def _logistic(x):
-    if x >= 0.0:
-        return 1.0 / (1.0 + math.exp(-x))
-    e = math.exp(x)
-    return e / (1.0 + e)
+_relu, _relu_slope = _compiled("relu")
+_relu6, _relu6_slope = _compiled("relu6")
+_softplus, _softplus_slope = _compiled("softplus")
+_sigmoid, _sigmoid_slope = _compiled("sigmoid")
+_gelu, _gelu_slope = _compiled("gelu")
+_gelu_tf, _gelu_tf_slope = _compiled("gelu_tf")
+_silu, _silu_slope = _compiled("silu")
 
 
-@njit(cache=True)
-def _gelu(x, coefficient):
-    inner = _SQRT_2_OVER_PI * (x + coefficient * x * x * x)
-    t = math.tanh(inner)
-    slope = 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * _SQRT_2_OVER_PI * (1.0 + 3.0 * coefficient * x * x)
-    return 0.5 * x * (1.0 + t), slope
-
-
-@njit(cache=True)
-def _libm_activation(code, x):
+@njit
+def _scalar_activation(code, x, threshold):
     """Value and derivative of an activation other than tanh, in float64."""
     if code == RELU:
-        return (x, 1.0) if x > 0.0 else (0.0, 0.0)
+        return _relu(x), _relu_slope(x)
     if code == RELU6:
-        if x >= 6.0:
-            return 6.0, 0.0
-        return (x, 1.0) if x > 0.0 else (0.0, 0.0)
+        return _relu6(x), _relu6_slope(x)
     if code == SOFTPLUS:
-        return max(x, 0.0) + math.log1p(math.exp(-abs(x))), _logistic(x)
+        return _softplus(x), _softplus_slope(x)
     if code == SIGMOID:
-        s = _logistic(x)
-        return s, s * (1.0 - s)
-    if code == SILU:
-        s = _logistic(x)
-        return x * s, s * (1.0 + x * (1.0 - s))
-    return _gelu(x, _GELU if code == GELU else _GELU_TF)
+        return _sigmoid(x), _sigmoid_slope(x)
+    if code == GELU:
+        return _gelu(x), _gelu_slope(x)
+    if code == GELU_TF:
+        return _gelu_tf(x), _gelu_tf_slope(x)
+    if code == SILU or x < threshold:
+        return _silu(x), _silu_slope(x)
+    slope = _silu_slope(threshold)
+    y = math.tanh(slope * (x - threshold))
+    return _silu(threshold) + y, slope * (1.0 - y * y)
 
 
 @njit(fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
-def activate(code, z, bias, slope):
+def activate(code, threshold, z, bias, slope):
     """Replace z by φ(z + bias) and fill `slope` with φ'(z + bias).
 
     Parameters
     ----------
     code : int
-        One of `ACTIVATION_CODES`.
+        One of the codes of this module.
+    threshold : float
+        Of silut.
     z, slope : (n, width) float32 or float64
     bias : (width,) of the same type
     """
@@ -196,6 +218,6 @@ def activate(code, z, bias, slope):
     else:
         for i in range(n):
             for h in range(width):
-                value, derivative = _libm_activation(code, np.float64(z[i, h] + bias[h]))
+                value, derivative = _scalar_activation(code, np.float64(z[i, h] + bias[h]), threshold)
                 z[i, h] = value
                 slope[i, h] = derivative

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from fastdp.potential.compressed.activation_kernels import LINEAR, activate
+from fastdp.potential.compressed.activation_kernels import activate
 
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
@@ -19,7 +19,10 @@ RANK, AXIS, PRODUCT, WIDTH, FIRST_LAYER, N_LAYERS, RADIAL, ANGULAR, CONSTANT, AX
     range(11)
 )
 # Columns of the table of layers.
-N_IN, N_OUT, FACTOR_RANK, LEFT, RIGHT, BIAS, TIMESTEP, ACTIVATION, SHORTCUT, LAYER_COLUMNS = range(10)
+# LEFT … THRESHOLD are places in the flat array.
+N_IN, N_OUT, FACTOR_RANK, LEFT, RIGHT, BIAS, TIMESTEP, THRESHOLD, ACTIVATION, SHORTCUT, LAYER_COLUMNS = range(
+    11
+)
 # Values of PRODUCT.
 AXIS_PRODUCT, GRAM_PRODUCT = range(2)
 # Values of SHORTCUT.
@@ -186,7 +189,7 @@ def network(n, first_layer, n_layers, layers, parameters, descriptor, gradient, 
             multiply(between, matrix(parameters, layers[a, RIGHT], k, n_out), z)
         slope = matrix(work, at, n, n_out)
         bias = parameters[layers[a, BIAS] : layers[a, BIAS] + n_out]
-        activate(layers[a, ACTIVATION], z, bias, slope)
+        activate(layers[a, ACTIVATION], np.float64(parameters[layers[a, THRESHOLD]]), z, bias, slope)
         has_timestep = layers[a, TIMESTEP] != NONE
         start = layers[a, TIMESTEP] if has_timestep else 0
         timestep = parameters[start : start + (n_out if has_timestep else 0)]
@@ -316,16 +319,3 @@ def chunk_work_size(n: int, type_row: np.ndarray, layers: np.ndarray) -> int:
     q, m, width = (int(type_row[c]) for c in (RANK, AXIS, WIDTH))
     first, count = int(type_row[FIRST_LAYER]), int(type_row[N_LAYERS])
     return 8 * n * (q + m) + 2 * n * width + network_work_size(n, layers[first : first + count])
-
-
-__all__ = [
-    "AXIS_PRODUCT",
-    "GRAM_PRODUCT",
-    "LAYER_COLUMNS",
-    "LINEAR",
-    "NONE",
-    "SHORTCUT_CODES",
-    "TYPE_COLUMNS",
-    "chunk_energy_and_gradient",
-    "chunk_work_size",
-]

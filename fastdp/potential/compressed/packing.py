@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastdp.potential.compressed import network_kernels as layout
-from fastdp.potential.compressed.activation_kernels import ACTIVATION_CODES
+from fastdp.potential.compressed.activation_kernels import activation_code
 from fastdp.potential.compressed.compressed_model import CompressedModel
 from fastdp.potential.compressed.pair_kernels import (
     INVERSE_SPACING,
@@ -92,7 +92,8 @@ def pack(model: CompressedModel, dtype: DTypeLike) -> PackedModel:
                 entry[layout.RIGHT] = add(layer.right)
             entry[layout.BIAS] = add(layer.bias)
             entry[layout.TIMESTEP] = layout.NONE if layer.timestep is None else add(layer.timestep)
-            entry[layout.ACTIVATION] = ACTIVATION_CODES[layer.activation]
+            entry[layout.ACTIVATION], threshold = activation_code(layer.activation)
+            entry[layout.THRESHOLD] = add(np.array([threshold]))
             entry[layout.SHORTCUT] = layout.SHORTCUT_CODES[layer.shortcut]
             layers.append(entry)
 

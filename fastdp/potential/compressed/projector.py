@@ -54,8 +54,9 @@ def balance(reach: Array, gradients: Array) -> BalancedBasis:
     x = _root(reach)
     y = _root(gradients + GRADIENT_FLOOR * np.trace(gradients) / size * np.eye(size))
     u, sigma, vt = np.linalg.svd(y.T @ x)
-    kept = int(np.sum(sigma > 1e-14 * sigma[0]))
-    scale = sigma[:kept] ** -0.5
+    # A centre that sees nothing (all its pairs excluded) keeps one empty direction.
+    kept = max(1, int(np.sum(sigma > 1e-14 * sigma[0])))
+    scale = sigma[:kept] ** -0.5 if sigma[0] > 0.0 else np.zeros(kept)
     return BalancedBasis(x @ vt[:kept].T * scale, y @ u[:, :kept] * scale, sigma[:kept])
 
 

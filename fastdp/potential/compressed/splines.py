@@ -13,13 +13,13 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import BSpline
-from scipy.linalg import solveh_banded
-from scipy.sparse import csr_array, vstack
+from scipy.linalg import null_space, solveh_banded
+from scipy.sparse import block_diag, csr_array, eye_array, vstack
 
 Array = NDArray[np.float64]
 
-VANISHING_COEFFICIENTS = 3
-"""Coefficients at the cutoff that are held at zero: value, slope and curvature vanish there."""
+VANISHING_DERIVATIVES = 3
+"""Value, slope and curvature are held at zero at the cutoff, as they are in the model."""
 
 
 @cache
@@ -42,6 +42,24 @@ def segment_polynomials(degree: int) -> tuple[tuple[float, ...], ...]:
     powers = samples[:, None] ** np.arange(order)
     coefficients = np.linalg.solve(powers, values)
     return tuple(tuple(float(c) for c in coefficients[:, m]) for m in range(order))
+
+
+@cache
+def _end_space(degree: int) -> Array:
+    """Return what the last `degree` coefficients may be for a sum that vanishes with two derivatives.
+
+    Returns
+    -------
+    (degree, degree − 3) float64
+        Columns span the space.
+    """
+    at_end = np.array(
+        [
+            [np.polynomial.Polynomial(c).deriv(k)(1.0) for c in segment_polynomials(degree)[1:]]
+            for k in range(VANISHING_DERIVATIVES)
+        ]
+    )
+    return null_space(at_end)
 
 
 @dataclass(frozen=True)
@@ -138,18 +156,20 @@ class RadialBasis:
         Returns
         -------
         (N, k) float64
-            The last three rows are zero, so that the sum is C² at the cutoff.
+            The sum vanishes at the cutoff together with its slope and curvature.
         """
-        free = self.n_functions - VANISHING_COEFFICIENTS
+        inner = self.n_functions - self.degree
+        end = _end_space(self.degree)
+        reduction = (
+            block_diag([eye_array(inner), end]).tocsr() if end.size else eye_array(self.n_functions, inner)
+        )
         root = np.sqrt(weights)[:, None]
-        design = vstack([part.multiply(root).tocsr() for part in self._matrices(r)])[:, :free].tocsr()
-        design = design.multiply(np.repeat([1.0, slope_length], len(r))[:, None]).tocsr()
+        design = vstack([part.multiply(root) for part in self._matrices(r)])
+        design = design.multiply(np.repeat([1.0, slope_length], len(r))[:, None]).tocsr() @ reduction
         wanted = np.concatenate([targets * root, slopes * root * slope_length])
-        # The normal equations of B-splines are banded and well conditioned; a ridge at rounding level
-        # covers intervals that no sample falls into.
-        gram = (design.T @ design).todia()
-        banded = np.stack([np.pad(gram.diagonal(k), (k, 0)) for k in range(self.degree, -1, -1)])
+        # The normal equations of B-splines are banded (one wider where the end is reduced) and well
+        # conditioned; a ridge at rounding level covers intervals that no sample falls into.
+        gram = (design.T @ design).tocsr()
+        banded = np.stack([np.pad(gram.diagonal(k), (k, 0)) for k in range(self.degree + 1, -1, -1)])
         banded[-1] += 1e-14 * banded[-1].mean()
-        coefficients = np.zeros((self.n_functions, targets.shape[1]))
-        coefficients[:free] = solveh_banded(banded, design.T @ wanted)
-        return coefficients
+        return reduction @ solveh_banded(banded, design.T @ wanted)

@@ -155,9 +155,11 @@ def _choose(compressor: Compressor, probes: Sequence[Probe], tolerance: float) -
     fine = SIZES[-1]
     rank = _first(len(THRESHOLDS), lambda k: error(Choice(5, fine, THRESHOLDS[k])) <= share)
     if rank is None:
+        reached = error(Choice(5, fine, THRESHOLDS[-1]))
         raise InputError(
-            f"the tolerance of {tolerance:g} eV/Å cannot be met with {fine} spline functions; "
-            'use a larger tolerance, or backend = "reference"'
+            f"the tolerance of {tolerance:g} eV/Å cannot be met: {fine} spline functions and all channels "
+            f"reach {reached:.1e} eV/Å (half of the tolerance is kept as a margin); use a larger tolerance, "
+            'or backend = "reference"'
         )
     candidates = []
     for degree in DEGREES:
