@@ -11,7 +11,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from fastdp.dynamics.settings import IntegratorSettings, NoseHooverSettings, VelocityVerletSettings
+from fastdp.dynamics.settings import (
+    IntegratorSettings,
+    NoseHooverSettings,
+    VelocitySettings,
+    VelocityVerletSettings,
+)
+from fastdp.simulation.settings import (
+    CheckpointSettings,
+    GuardSettings,
+    ThermoSettings,
+    TrajectorySettings,
+)
 
 LARGEST_COUNT = 10**12
 """Steps; more than any run makes, and far from where counters overflow."""
@@ -109,18 +120,25 @@ class VelocitiesTable(Table):
     """The velocities at the start."""
 
     temperature_K: float | None = key(  # noqa: N815 - a unit in the name
-        None,
+        VelocitySettings.temperature_K,
         "Draw velocities from the Maxwell–Boltzmann distribution at this temperature, in place of those of "
         "the structure; 0 starts at rest. Needed if the structure has no velocities.",
         unit="K",
         ge=0,
     )
-    seed: int = key(0, "Seed of the random numbers that velocities are drawn with.", ge=0, le=2**63 - 1)
+    seed: int = key(
+        VelocitySettings.seed,
+        "Seed of the random numbers that velocities are drawn with.",
+        ge=0,
+        le=2**63 - 1,
+    )
     exact_temperature: bool = key(
-        True, "Scale drawn velocities to have exactly this temperature, not only on average."
+        VelocitySettings.exact_temperature,
+        "Scale drawn velocities to have exactly this temperature, not only on average.",
     )
     remove_net_momentum: bool = key(
-        True, "Take out the velocity of the centre of mass, of drawn and of given velocities."
+        VelocitySettings.remove_net_momentum,
+        "Take out the velocity of the centre of mass, of drawn and of given velocities.",
     )
 
 
@@ -161,14 +179,20 @@ class NVTStage(StageTable):
     ensemble: Literal["nvt"] = key(..., "Constant number of atoms, volume and temperature.")
     temperature_K: float = key(..., "Temperature of the bath.", unit="K", gt=0)  # noqa: N815 - a unit in the name
     thermostat_time_fs: float = key(
-        100.0, "Period τ that sets the masses of the thermostats: Q₁ = N_f k_B T τ².", unit="fs", gt=0
+        NoseHooverSettings.thermostat_time_fs,
+        "Period τ that sets the masses of the thermostats: Q₁ = N_f k_B T τ².",
+        unit="fs",
+        gt=0,
     )
-    chain_length: int = key(3, "Number of thermostats in the chain.", ge=1, le=100)
+    chain_length: int = key(
+        NoseHooverSettings.chain_length, "Number of thermostats in the chain.", ge=1, le=100
+    )
     sub_steps: int = key(
         1, "Number of parts that each half step of the chain is divided into.", ge=1, le=1000
     )
     suzuki_yoshida_order: Literal[1, 3, 5, 7] = key(
-        3, "Number of weights of the Suzuki–Yoshida factorisation of each part."
+        NoseHooverSettings.suzuki_yoshida_order,
+        "Number of weights of the Suzuki–Yoshida factorisation of each part.",
     )
 
     def integrator(self) -> NoseHooverSettings:
@@ -210,32 +234,43 @@ class GuardsTable(Table):
     """When a run stops by itself. Numbers that are not finite always stop it."""
 
     maximum_temperature_K: float = key(  # noqa: N815 - a unit in the name
-        10000.0, "Instantaneous temperature above which the run stops.", unit="K", gt=0
+        GuardSettings.maximum_temperature_K,
+        "Instantaneous temperature above which the run stops.",
+        unit="K",
+        gt=0,
     )
 
 
 class TrajectoryTable(Table):
     """The H5MD trajectory."""
 
-    file: FileName = key("trajectory.h5", "File name within the output directory.")
+    file: FileName = key(TrajectorySettings.file, "File name within the output directory.")
     every: int = key(
-        100, "Steps between frames; the start of the run is always a frame.", ge=1, le=LARGEST_COUNT
+        TrajectorySettings.every,
+        "Steps between frames; the start of the run is always a frame.",
+        ge=1,
+        le=LARGEST_COUNT,
     )
-    velocities: bool = key(True, "Whether frames hold velocities.")
+    velocities: bool = key(TrajectorySettings.velocities, "Whether frames hold velocities.")
 
 
 class ThermoTable(Table):
     """The table of thermodynamic quantities (CSV)."""
 
-    file: FileName = key("thermo.csv", "File name within the output directory.")
-    every: int = key(100, "Steps between rows; the start of the run is always a row.", ge=1, le=LARGEST_COUNT)
+    file: FileName = key(ThermoSettings.file, "File name within the output directory.")
+    every: int = key(
+        ThermoSettings.every,
+        "Steps between rows; the start of the run is always a row.",
+        ge=1,
+        le=LARGEST_COUNT,
+    )
 
 
 class CheckpointTable(Table):
     """The checkpoint, from which `--resume` continues; one is also written at the start and at the end."""
 
-    file: FileName = key("checkpoint.h5", "File name within the output directory.")
-    every: int = key(10000, "Steps between checkpoints.", ge=1, le=LARGEST_COUNT)
+    file: FileName = key(CheckpointSettings.file, "File name within the output directory.")
+    every: int = key(CheckpointSettings.every, "Steps between checkpoints.", ge=1, le=LARGEST_COUNT)
 
 
 class OutputTable(Table):

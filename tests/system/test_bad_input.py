@@ -12,6 +12,7 @@ import pytest
 from cases import INPUT, everything_in, run_fastdp, water_box, write_case
 
 from fastdp.cli.main import main
+from fastdp.simulation.settings import CheckpointSettings
 
 ModelFile = Callable[[str], Path]
 Spoil = Callable[[Path], object]
@@ -110,7 +111,7 @@ CASES: dict[str, tuple[Spoil, str]] = {
     "one atom": (atoms(lambda box: box.__delitem__(slice(1, None))), "at least 2 atoms"),
     "existing trajectory": (put("out/trajectory.h5"), "trajectory.h5"),
     "existing thermo table": (put("out/thermo.csv"), "thermo.csv"),
-    "existing checkpoint": (put("out/checkpoint.h5"), "checkpoint.h5"),
+    "existing checkpoint": (put(f"out/{CheckpointSettings.file}"), CheckpointSettings.file),
     "output directory that is a file": (put("out"), "out"),
     "output over the structure": (
         edit("every = 2", 'every = 2\nfile = "start.extxyz"\n[output_]'),
@@ -192,10 +193,10 @@ def test_start_structure_that_the_potential_refuses(
 def test_nothing_to_resume(damage: bytes | None, case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if damage is not None:
         (case.parent / "out").mkdir()
-        (case.parent / "out" / "checkpoint.h5").write_bytes(damage)
+        (case.parent / "out" / CheckpointSettings.file).write_bytes(damage)
     before = everything_in(case.parent)
     assert main(["run", str(case), "--resume"]) == 2
-    assert "checkpoint.h5" in capsys.readouterr().err
+    assert CheckpointSettings.file in capsys.readouterr().err
     assert everything_in(case.parent) == before
 
 

@@ -31,4 +31,4 @@ def test_the_reference_page_has_every_key() -> None:
     page = generator.page()
     for _, keys in all_tables():
         for key in keys:
-            assert f"`{key}`" in page or f"{key}]`" in page
+            assert f"`{key}`" in page or f"{key}]`" in page or f"[[{key}]]" in page or f"[[{key}]]" in page
