@@ -1,9 +1,10 @@
 """Checkpoints: everything that the next step depends on, in one file that is whole or is not used.
 
-A checkpoint is an HDF5 file with a user block of 512 bytes in front, which holds the SHA-256 checksum of
-all bytes behind it. It is written under another name, synced, and renamed, while the one before is kept
-as `*_previous`: at every moment there is a complete checkpoint on the disk, and damage is noticed before
-anything of it is believed. `docs/output_files.md` lists what is in it.
+A checkpoint is NumPy's archive of arrays (`.npz`, a zip file, without pickles) whose comment is the
+SHA-256 checksum of all that stands before. It is written under another name, synced, and renamed, while
+the one before is kept as `*_previous`: at every moment there is a complete checkpoint on the disk, and
+damage is noticed before anything is believed. HDF5 would do as well, but for a full disk, which crashes
+the process that uses it. `docs/output_files.md` lists what is in a checkpoint.
 """
 
 from __future__ import annotations
@@ -11,21 +12,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdp.errors import CheckpointError
 from fastdp.output.files import sync_directory, writing
 
-FORMAT = 1
-USER_BLOCK = 512
-MAGIC = f"fastdp checkpoint {FORMAT}\nsha256 "
+COMMENT = b"fastdp checkpoint 1 sha256 "
+"""What the comment starts with; the number is that of the format. The checksum follows in hexadecimal."""
+
+DIGEST_LENGTH = 64
+HEADER = "header.json"
+BUFFER_SIZE = 2**20
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -73,10 +77,11 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint, *, keep: bool = True) -
     """
     temporary = path.with_name(f"{path.name}.partial")
     with writing(path):
-        _write_content(temporary, checkpoint)
-        digest = _digest(temporary)
-        with open(temporary, "r+b") as file:
-            file.write(f"{MAGIC}{digest}\n".encode())
+        with open(temporary, "w+b") as file:
+            _write_archive(file, checkpoint)
+            digest = _digest(file)
+            file.seek(-DIGEST_LENGTH, os.SEEK_END)
+            file.write(digest)
             file.flush()
             os.fsync(file.fileno())
         if keep and path.exists():
@@ -95,21 +100,17 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         with open(path, "rb") as file:
-            block = file.read(USER_BLOCK)
-        if not block.startswith(b"fastdp checkpoint "):
-            raise CheckpointError(f"{path} is not a checkpoint of fastdp, or damaged")
-        if not block.startswith(MAGIC.encode()):
-            raise CheckpointError(f"{path} was written by a version of fastdp with another format")
-        if block[len(MAGIC) :].split(b"\n", 1)[0].decode("ascii", "replace") != _digest(path):
-            raise CheckpointError(f"{path} is damaged: its checksum is wrong")
-        with h5py.File(path, "r", locking=False) as file:
-            sections = {
-                name: {key: dataset[()] for key, dataset in group.items()}
-                for name, group in file["sections"].items()
-            }
-            return Checkpoint(json.loads(file["header"][()]), sections)
+            _verify(file, path)
+            with np.load(file, allow_pickle=False) as archive:
+                header = json.loads(archive[HEADER])
+                sections: dict[str, dict[str, NDArray[Any]]] = {name: {} for name in header["sections"]}
+                for name in archive.files:
+                    section, _, key = name.partition("/")
+                    if section in sections:
+                        sections[section][key] = archive[name]
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+    return Checkpoint(header["content"], sections)
 
 
 def load_latest(path: Path, warn: Callable[[str], None]) -> Checkpoint:
@@ -146,19 +147,41 @@ def load_latest(path: Path, warn: Callable[[str], None]) -> Checkpoint:
         return replace(checkpoint, newest_is_damaged=path.exists())
 
 
-def _write_content(path: Path, checkpoint: Checkpoint) -> None:
-    with h5py.File(path, "w", userblock_size=USER_BLOCK, locking=False) as file:
-        file["header"] = json.dumps(checkpoint.header)
-        for name, arrays in checkpoint.sections.items():
-            group = file.create_group(f"sections/{name}")
+def _write_archive(file: BinaryIO, checkpoint: Checkpoint) -> None:
+    """Write all but the checksum, for which zeros stand."""
+    header = {"content": checkpoint.header, "sections": list(checkpoint.sections)}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.comment = COMMENT + b"0" * DIGEST_LENGTH
+        archive.writestr(HEADER, json.dumps(header))
+        for section, arrays in checkpoint.sections.items():
             for key, array in arrays.items():
-                group.create_dataset(key, data=np.asarray(array))
+                with archive.open(f"{section}/{key}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
 
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        file.seek(USER_BLOCK)
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _verify(file: BinaryIO, path: Path) -> None:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - len(COMMENT) - DIGEST_LENGTH, 0))
+    comment = file.read()
+    if not comment.startswith(COMMENT):
+        raise CheckpointError(
+            f"{path} is damaged, or is not a checkpoint that this version of fastdp can read"
+        )
+    if comment[len(COMMENT) :] != _digest(file):
+        raise CheckpointError(f"{path} is damaged: its checksum is wrong")
+    file.seek(0)
+
+
+def _digest(file: BinaryIO) -> bytes:
+    """Return the checksum of everything in front of the checksum."""
+    left = file.seek(0, os.SEEK_END) - DIGEST_LENGTH
+    file.seek(0)
+    digest = hashlib.sha256()
+    while left > 0:
+        data = file.read(min(left, BUFFER_SIZE))
+        digest.update(data)
+        left -= len(data)
+    return digest.hexdigest().encode("ascii")
 
 
 def _keep_previous(path: Path) -> None:

@@ -30,6 +30,25 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+def reserve(descriptor: int, start: int, length: int) -> None:
+    """Make sure that `length` bytes from `start` on can be written; the file may grow to that size.
+
+    Raises
+    ------
+    OSError
+        If the disk or the quota has no room; the file has its old size then.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(descriptor, start, length)
+    except OSError as error:
+        os.ftruncate(descriptor, start)
+        # A file system that cannot promise anything is not a full one.
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+            raise
+
+
 def sync_directory(directory: Path) -> None:
     """Make renames within `directory` survive a loss of power."""
     descriptor = os.open(directory, os.O_RDONLY)

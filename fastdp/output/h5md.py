@@ -6,12 +6,19 @@ The layout is the part of the standard on which its readers agree: every element
 `docs/output_files.md` lists what is in the file.
 
 The file is opened in HDF5's default mode and flushed with each frame, which survives kill -9; files in
-the library's newest format do not. It is not locked, since that would keep readers out during the run.
+the library's newest format do not. What HDF5 does not survive is a full disk: the file is lost with all
+its frames, and the process crashes later. So nothing is given to HDF5 before there is room for it.
+
+Other programs may read the file during the run. HDF5's readers lock the file while they have it open, and
+silently find zeros where its index has changed under them. So frames wait in memory while there is such a
+lock, in checkpoints too. The writer's own lock lasts as long as it writes, a millisecond for each frame.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,8 +33,8 @@ import fastdp
 from fastdp.dynamics.snapshot import Snapshot
 from fastdp.dynamics.state import State
 from fastdp.errors import CheckpointError
-from fastdp.output.files import writing
-from fastdp.output.output_file import OutputFile, Position
+from fastdp.output.files import reserve, writing
+from fastdp.output.output_file import Arrays, OutputFile, Position
 
 GROUP = "particles/all"
 STEP = f"{GROUP}/position/step"
@@ -41,6 +48,20 @@ PACKING = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 Coordinates are not packed: all but their leading bits are noise. Deflating positions and velocities of
 12 288 atoms took 13.6 ms a frame instead of 2.7 ms, and made the file smaller by 11 %.
 """
+
+
+ROOM_FOR_INDEX = 2**18
+"""Bytes that HDF5's own bookkeeping of a frame surely fits into: a dozen new tree nodes of a few kB each."""
+
+ROOM_AT_ONCE = 2**20
+"""Bytes that are reserved beyond the present frame, so that not every frame has to ask."""
+
+
+MOST_BYTES_WAITING = 2**28
+"""Bytes of frames that wait for readers to close the file; beyond, they are written nevertheless."""
+
+PATIENCE_SECONDS = 5.0
+"""How long readers are waited for at the end of a run."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +120,8 @@ class TrajectoryFile(OutputFile):
         self._author = author
         self._file: h5py.File | None = None
         self._elements: tuple[Element, ...] = ()
+        self._datasets: dict[str, h5py.Dataset] = {}
+        self._waiting: list[dict[str, np.ndarray]] = []
         self._frames = 0
         self._step = -1
 
@@ -106,11 +129,15 @@ class TrajectoryFile(OutputFile):
         """Start the file with everything but frames."""
         self._elements = frame_elements(snapshot.state, velocities=self._velocities)
         with writing(self.path):
-            self._file = h5py.File(self.path, "x", locking=False)
-            _write_about(self._file, self._author)
-            _write_parameters(self._file, self._parameters, snapshot.state)
-            _write_elements(self._file, self._elements, snapshot.state)
-            self._file.flush()
+            with h5py.File(self.path.name, "w", driver="core", backing_store=False) as file:
+                _write_about(file, self._author)
+                _write_parameters(file, self._parameters, snapshot.state)
+                _write_elements(file, self._elements, snapshot.state)
+                file.flush()
+                image = file.id.get_file_image()
+            with open(self.path, "xb") as plain:
+                plain.write(image)
+            self._open()
 
     def verify(self, snapshot: Snapshot, position: Position) -> None:
         """Check that the frames up to `position` are there, in every element.
@@ -144,51 +171,119 @@ class TrajectoryFile(OutputFile):
                 f" continues; {remedy}"
             )
 
-    def reopen(self, snapshot: Snapshot, position: Position) -> None:
-        """Cut the trajectory back to `position` and continue there."""
+    def reopen(self, snapshot: Snapshot, position: Position, waiting: Arrays) -> None:
+        """Cut the trajectory back to `position` and continue there, first with what was `waiting`."""
         self._elements = frame_elements(snapshot.state, velocities=self._velocities)
         self._frames, self._step = position["frames"], position["step"]
         with writing(self.path):
-            self._file = h5py.File(self.path, "r+", locking=False)
-            for path in (STEP, TIME, *(element.path for element in self._elements)):
-                self._file[path].resize(self._frames, axis=0)
-            self._file.flush()
+            self._open()
+            self._make_room(0)
+            for path in self._datasets:
+                self._datasets[path].resize(self._frames, axis=0)
+            self._file.flush()  # type: ignore[union-attr]
+        if waiting:
+            self._waiting = [
+                {path: array[i] for path, array in waiting.items()} for i in range(len(waiting[STEP]))
+            ]
 
     def write(self, snapshot: Snapshot) -> None:
-        """Append a frame and flush it."""
+        """Append a frame and flush it, as soon as no other program has the file open."""
         state = snapshot.state
+        frame = {STEP: np.array(state.step), TIME: np.array(state.time_ps)}
+        frame |= {element.path: np.array(element.value(state)) for element in self._elements}
+        self._waiting.append(frame)
         with writing(self.path):
-            self._append(STEP, state.step)
-            self._append(TIME, state.time_ps)
-            for element in self._elements:
-                self._append(element.path, element.value(state))
-            self._file.flush()  # type: ignore[union-attr]
-        self._frames += 1
-        self._step = state.step
+            self._write_waiting(force=_size(self._waiting) > MOST_BYTES_WAITING)
 
     def position(self) -> dict[str, int]:
-        """Return the number of frames and the step of the last."""
+        """Return the number of frames in the file and the step of the last."""
         return {"frames": self._frames, "step": self._step}
 
+    def waiting(self) -> Arrays:
+        """Return the frames that wait for readers to close the file, by data set."""
+        return self._stacked() if self._waiting else {}
+
     def sync(self) -> None:
-        """Make the frames survive a loss of power."""
+        """Make the frames that are in the file survive a loss of power."""
         if self._file is not None:
             with writing(self.path):
-                self._file.flush()
                 os.fsync(self._file.id.get_vfd_handle())
 
     def close(self) -> None:
-        """Close the file."""
+        """Write what waits, close the file, and give back the room that it did not use."""
         if self._file is not None:
-            # Every frame was flushed: what fails now is a disk that `write` has complained about.
+            # What fails now, `write` or `sync` has complained about.
             with suppress(OSError, RuntimeError):
+                deadline = time.monotonic() + PATIENCE_SECONDS
+                while self._waiting:
+                    self._write_waiting(force=time.monotonic() > deadline)
+                    time.sleep(0.01 if self._waiting else 0.0)
+            with suppress(OSError, RuntimeError):
+                size = self._file.id.get_filesize()
+                self._datasets = {}
                 self._file.close()
+                os.truncate(self.path, size)
             self._file = None
 
-    def _append(self, path: str, value: Any) -> None:
-        dataset = self._file[path]  # type: ignore[index]
-        dataset.resize(self._frames + 1, axis=0)
-        dataset[self._frames] = value
+    def _open(self) -> None:
+        self._file = h5py.File(self.path, "r+", locking=False)
+        paths = (STEP, TIME, *(element.path for element in self._elements))
+        self._datasets = {path: self._file[path] for path in paths}
+        # What a killed run had reserved may be a hole by now.
+        self._file.flush()
+        os.ftruncate(self._file.id.get_vfd_handle(), self._file.id.get_filesize())
+
+    def _write_waiting(self, *, force: bool) -> None:
+        """Write the frames that wait, unless there are readers and `force` is not set."""
+        assert self._file is not None
+        descriptor = self._file.id.get_vfd_handle()
+        if not self._waiting or not (_lock(descriptor) or force):
+            return
+        try:
+            self._make_room(_size(self._waiting))
+            frames = self._frames + len(self._waiting)
+            for path, values in self._stacked().items():
+                self._datasets[path].resize(frames, axis=0)
+                self._datasets[path][self._frames :] = values
+            self._file.flush()
+        finally:
+            _unlock(descriptor)
+        self._frames = frames
+        self._step = int(self._waiting[-1][STEP])
+        self._waiting = []
+
+    def _stacked(self) -> dict[str, np.ndarray]:
+        return {path: np.stack([frame[path] for frame in self._waiting]) for path in self._datasets}
+
+    def _make_room(self, size: int) -> None:
+        """Make sure that HDF5 will find room for `size` bytes of data."""
+        assert self._file is not None
+        descriptor, end = self._file.id.get_vfd_handle(), self._file.id.get_filesize()
+        needed = size + ROOM_FOR_INDEX * max(len(self._waiting), 1)
+        if os.fstat(descriptor).st_size < end + needed:
+            reserve(descriptor, end, needed + ROOM_AT_ONCE)
+
+
+def _size(frames: list[dict[str, np.ndarray]]) -> int:
+    """Return the bytes that `frames` take if nothing is packed."""
+    return sum(value.nbytes for frame in frames for value in frame.values())
+
+
+def _lock(descriptor: int) -> bool:
+    """Try to keep readers out; False if there are some."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        # A file system without locks, on which readers cannot be seen.
+        return True
+    return True
+
+
+def _unlock(descriptor: int) -> None:
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _fixed_string(text: str) -> np.ndarray:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from fastdp.dynamics.snapshot import Snapshot
 
 Position = Mapping[str, int]
 """How far a file has been written, as numbers that a checkpoint keeps."""
+
+Arrays = Mapping[str, NDArray[Any]]
 
 
 class OutputFile(ABC):
@@ -39,16 +44,20 @@ class OutputFile(ABC):
         """
 
     @abstractmethod
-    def reopen(self, snapshot: Snapshot, position: Position) -> None:
-        """Cut the file back to `position` and continue there."""
+    def reopen(self, snapshot: Snapshot, position: Position, waiting: Arrays) -> None:
+        """Cut the file back to `position` and continue there, first with what was `waiting`."""
 
     @abstractmethod
     def write(self, snapshot: Snapshot) -> None:
-        """Append `snapshot`, so that another process can read it at once."""
+        """Append `snapshot`."""
 
     @abstractmethod
     def position(self) -> dict[str, int]:
         """Return how far the file has been written."""
+
+    def waiting(self) -> Arrays:
+        """Return what has been given to `write` but is not in the file yet, as arrays for a checkpoint."""
+        return {}
 
     @abstractmethod
     def sync(self) -> None:
@@ -56,4 +65,4 @@ class OutputFile(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Close the file; does nothing if it is not open."""
+        """Write what waits and close the file; does nothing if it is not open."""

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from fastdp.dynamics.snapshot import Snapshot
 from fastdp.errors import CheckpointError
 from fastdp.output.files import writing
-from fastdp.output.output_file import OutputFile, Position
+from fastdp.output.output_file import Arrays, OutputFile, Position
 
 COLUMNS: dict[str, Callable[[Snapshot], float]] = {
     "step": lambda s: s.state.step,
@@ -87,7 +87,7 @@ class ThermoTable(OutputFile):
                 " the checkpoint continues; put the table of this run back or give the table another name"
             )
 
-    def reopen(self, snapshot: Snapshot, position: Position) -> None:
+    def reopen(self, snapshot: Snapshot, position: Position, waiting: Arrays) -> None:
         """Cut the table back to `position` and continue there."""
         with writing(self.path):
             self._file = open(self.path, "r+b", buffering=0)  # noqa: SIM115 - open as long as the run

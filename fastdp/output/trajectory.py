@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -44,7 +46,10 @@ class Frame:
 
 
 class Trajectory:
-    """An H5MD file of fastdp, open for reading; also while it is being written.
+    """An H5MD file of fastdp, open for reading.
+
+    The file may be one that is being written: this sees the frames that were there when it was opened,
+    and new ones wait until it is closed.
 
     Parameters
     ----------
@@ -75,9 +80,14 @@ class Trajectory:
         self.path = Path(path)
         if not self.path.is_file():
             raise TrajectoryError(f"{self.path}: no such file")
+        # A lock of our own, which waits for the writer where that of HDF5 gives up.
+        self._lock = open(self.path, "rb")  # noqa: SIM115 - open as long as the trajectory
+        with suppress(OSError):
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
         try:
             self._file = h5py.File(self.path, "r", locking=False)
         except OSError as error:
+            self._lock.close()
             raise TrajectoryError(f"{self.path}: not a trajectory, or damaged ({error})") from error
         try:
             symbols = self._file["parameters/symbols"]
@@ -93,7 +103,7 @@ class Trajectory:
             self._length = min(len(s) for s in (*self._series.values(), self._steps, self._times))
             self.masses = self._series["mass"][0] if self._length else np.zeros(len(self.symbols))
         except (KeyError, OSError, RuntimeError, ValueError) as error:
-            self._file.close()
+            self.close()
             raise TrajectoryError(
                 f"{self.path}: not a trajectory written by fastdp, or damaged ({error})"
             ) from error
@@ -133,3 +143,4 @@ class Trajectory:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        self._lock.close()

@@ -49,12 +49,11 @@ def check_step(snapshot: Snapshot, settings: GuardSettings) -> None:
     temperature = snapshot.temperature
     # Written so that NaN is above the limit.
     if not temperature <= settings.maximum_temperature_K:
-        speeds = np.linalg.norm(state.velocities, axis=1)
-        fastest = int(speeds.argmax())
+        fastest = int(np.abs(state.velocities).max(axis=1).argmax())
         raise RunawayTemperatureError(
             f"the temperature is {temperature:.6g} K, above the limit of"
             f" {settings.maximum_temperature_K:g} K; the fastest atom is {fastest}"
-            f" ({state.symbols[fastest]}) with {speeds[fastest]:.4g} Å/ps; {_ADVICE}, or raise"
+            f" ({state.symbols[fastest]}) with {state.velocities[fastest].tolist()} Å/ps; {_ADVICE}, or raise"
             " maximum_temperature_K",
             atoms=[fastest],
         )

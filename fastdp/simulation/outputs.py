@@ -9,10 +9,10 @@ from pathlib import Path
 import fastdp
 from fastdp.dynamics.snapshot import Snapshot
 from fastdp.errors import InputError
-from fastdp.output.checkpoint import previous_path
+from fastdp.output.checkpoint import Checkpoint, previous_path
 from fastdp.output.files import refuse_existing
 from fastdp.output.h5md import TrajectoryFile
-from fastdp.output.output_file import OutputFile, Position
+from fastdp.output.output_file import Arrays, OutputFile, Position
 from fastdp.output.thermo import ThermoTable
 from fastdp.simulation.settings import OutputSettings, Provenance
 from fastdp.simulation.trigger import EverySteps, Operation
@@ -97,8 +97,8 @@ class Outputs:
         for file in self._files:
             file.create(snapshot)
 
-    def resume(self, snapshot: Snapshot, positions: Mapping[str, Position]) -> list[str]:
-        """Continue all files at `positions`, by file name, and start those that are not among them.
+    def resume(self, snapshot: Snapshot, checkpoint: Checkpoint) -> list[str]:
+        """Continue all files where they were at `checkpoint`, and start those that it does not know.
 
         Nothing is changed before all files have been checked.
 
@@ -114,6 +114,7 @@ class Outputs:
         OutputExistsError
             If a file that has to be started exists.
         """
+        positions: Mapping[str, Position] = checkpoint.header["outputs"]
         new = [file for file in self._files if file.path.name not in positions]
         refuse_existing(file.path for file in new)
         for file in self._files:
@@ -123,12 +124,17 @@ class Outputs:
             if file in new:
                 file.create(snapshot)
             else:
-                file.reopen(snapshot, positions[file.path.name])
+                waiting = checkpoint.sections.get(_section(file), {})
+                file.reopen(snapshot, positions[file.path.name], waiting)
         return [file.path.name for file in new]
 
     def positions(self) -> dict[str, dict[str, int]]:
         """Return how far each file has been written, by its name."""
         return {file.path.name: file.position() for file in self._files}
+
+    def waiting(self) -> dict[str, Arrays]:
+        """Return what each file has still to write, as sections of a checkpoint."""
+        return {_section(file): file.waiting() for file in self._files if file.waiting()}
 
     def sync(self) -> None:
         """Make everything written so far survive a loss of power."""
@@ -139,6 +145,10 @@ class Outputs:
         """Close all files."""
         for file in self._files:
             file.close()
+
+
+def _section(file: OutputFile) -> str:
+    return f"waiting for {file.path.name}"
 
 
 def _parameters(provenance: Provenance) -> dict[str, str | int]:

@@ -87,7 +87,7 @@ class CheckpointSettings:
         Steps between checkpoints, at least 1.
     """
 
-    file: str = "checkpoint.h5"
+    file: str = "checkpoint.npz"
     every: int = 10000
 
 

@@ -201,7 +201,7 @@ class Simulation:
             self._outputs.create(self._snapshot, overwrite=overwrite)
             self._operate()
             return
-        new = self._outputs.resume(self._snapshot, self._checkpoint.header["outputs"])
+        new = self._outputs.resume(self._snapshot, self._checkpoint)
         for name in new:
             self._reporter.message(f"{name} is new and starts after step {self._state.step}")
 
@@ -284,6 +284,7 @@ class Simulation:
             "neighbours": {"positions_at_build": neighbours.positions_at_build},
             "potential": self._potential_state,
             **self._stage.sections(),
+            **self._outputs.waiting(),
         }
         return Checkpoint(header, sections)
 

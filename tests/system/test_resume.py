@@ -45,7 +45,7 @@ def assert_same_outputs(a: Path, b: Path) -> None:
         for name in names:
             np.testing.assert_array_equal(x[name][()], y[name][()], err_msg=name)
     assert (a / "thermo.csv").read_bytes() == (b / "thermo.csv").read_bytes()
-    first, second = read_checkpoint(a / "checkpoint.h5"), read_checkpoint(b / "checkpoint.h5")
+    first, second = read_checkpoint(a / "checkpoint.npz"), read_checkpoint(b / "checkpoint.npz")
     assert json.dumps(first.header) == json.dumps(second.header)
     for section, arrays in first.sections.items():
         for name, array in arrays.items():
@@ -108,7 +108,7 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     assert again.stages == first.stages
     after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     # HDF5 may touch its own bookkeeping when a file is opened for writing.
-    for name in ("thermo.csv", "checkpoint.h5", "checkpoint_previous.h5"):
+    for name in ("thermo.csv", "checkpoint.npz", "checkpoint_previous.npz"):
         assert after[name] == before[name]
 
 
@@ -128,7 +128,7 @@ def test_output_after_the_checkpoint_is_replaced_not_doubled(tmp_path: Path) -> 
         simulation(run, potential=Sabotaged(LennardJones(), kill)).run()
     with Trajectory(tmp_path / "parts" / "trajectory.h5") as trajectory:
         assert trajectory[-1].step == 70
-    assert read_checkpoint(tmp_path / "parts" / "checkpoint.h5").header["stage_step"] == 40
+    assert read_checkpoint(tmp_path / "parts" / "checkpoint.npz").header["stage_step"] == 40
     resume(run).run()
     assert_same_outputs(tmp_path / "whole", tmp_path / "parts")
 
@@ -138,15 +138,43 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before(tmp_path: Path) -> N
     run = settings(tmp_path / "parts", (100, NVT), checkpoint_every=40)
     with pytest.raises(Interrupted):
         simulation(run, potential=stopped_after(90)).run()
-    newest = tmp_path / "parts" / "checkpoint.h5"
+    newest = tmp_path / "parts" / "checkpoint.npz"
     newest.write_bytes(newest.read_bytes()[:-1])
     warnings: list[str] = []
     continued = resume(run, warnings=warnings, potential=stopped_after(5))
-    assert "checkpoint_previous.h5" in warnings[0]
+    assert "checkpoint_previous.npz" in warnings[0]
     with pytest.raises(Interrupted, match="after step 86"):
         continued.run()
     # The damaged one was not kept.
-    assert read_checkpoint(tmp_path / "parts" / "checkpoint_previous.h5").header["stage_step"] == 80
+    assert read_checkpoint(tmp_path / "parts" / "checkpoint_previous.npz").header["stage_step"] == 80
+    resume(run).run()
+    assert_same_outputs(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_frames_that_waited_for_a_reader_are_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_whole(tmp_path / "whole", (100, NVE), checkpoint_every=20)
+    run = settings(tmp_path / "parts", (100, NVE), checkpoint_every=20)
+    reader: list[Trajectory] = []
+
+    class Killed(BaseException):
+        pass
+
+    def read_and_kill(number: int, result: Evaluation) -> None:
+        if number == 36:
+            reader.append(Trajectory(tmp_path / "parts" / "trajectory.h5"))
+        if number == 76:
+            raise Killed
+
+    # What is left in memory is lost with the process.
+    monkeypatch.setattr("fastdp.output.h5md.TrajectoryFile.close", lambda self: self._file.close())
+    with pytest.raises(Killed):
+        simulation(run, potential=Sabotaged(LennardJones(), read_and_kill)).run()
+    monkeypatch.undo()
+    reader[0].close()
+    with Trajectory(tmp_path / "parts" / "trajectory.h5") as trajectory:
+        assert trajectory[-1].step == 30
     resume(run).run()
     assert_same_outputs(tmp_path / "whole", tmp_path / "parts")
 
@@ -243,7 +271,7 @@ def test_existing_output_is_refused_unless_told(tmp_path: Path) -> None:
     simulation(settings(tmp_path, (10, NVE)), state=argon(temperature=90.0)).run(overwrite=True)
     with Trajectory(tmp_path / "trajectory.h5") as trajectory:
         assert [frame.step for frame in trajectory] == [0, 10]
-    assert read_checkpoint(tmp_path / "checkpoint_previous.h5").header["stage_step"] == 0
+    assert read_checkpoint(tmp_path / "checkpoint_previous.npz").header["stage_step"] == 0
 
 
 def test_triclinic_cells_resume_too(tmp_path: Path) -> None:

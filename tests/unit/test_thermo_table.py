@@ -120,7 +120,7 @@ def test_continuing_cuts_back_and_appends(tmp_path: Path) -> None:
         file.write(b"30,0.015,2,1")
     again = ThermoTable(path)
     again.verify(snapshot(1), position)
-    again.reopen(snapshot(1), position)
+    again.reopen(snapshot(1), position, {})
     assert again.position() == position
     again.write(snapshot(2))
     again.close()
@@ -134,7 +134,7 @@ def test_continuing_right_after_the_header(tmp_path: Path) -> None:
     table.close()
     again = ThermoTable(path)
     again.verify(snapshot(0), position)
-    again.reopen(snapshot(0), position)
+    again.reopen(snapshot(0), position, {})
     again.write(snapshot(0))
     again.close()
     assert path.read_text().count("\n") == 2

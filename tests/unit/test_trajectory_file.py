@@ -244,6 +244,56 @@ def test_each_frame_can_be_read_at_once(tmp_path: Path) -> None:
     file.close()
 
 
+def test_frames_wait_for_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "t.h5"
+    file = writer(path)
+    file.create(snapshot(frame(0)))
+    file.write(snapshot(frame(0)))
+    with Trajectory(path) as trajectory:
+        file.write(snapshot(frame(1)))
+        file.write(snapshot(frame(2)))
+        file.sync()
+        assert file.position() == {"frames": 1, "step": 0}
+        assert len(trajectory) == 1
+        position, waiting = file.position(), file.waiting()
+    file.write(snapshot(frame(3)))
+    assert file.position() == {"frames": 4, "step": 60}
+    assert not file.waiting()
+    with Trajectory(path):
+        monkeypatch.setattr("fastdp.output.h5md.MOST_BYTES_WAITING", 500)
+        file.write(snapshot(frame(4)))
+        assert file.position() == {"frames": 4, "step": 60}
+        file.write(snapshot(frame(5)))
+        assert file.position() == {"frames": 6, "step": 100}
+        monkeypatch.undo()
+        monkeypatch.setattr("fastdp.output.h5md.PATIENCE_SECONDS", 0.1)
+        file.write(snapshot(frame(6)))
+        file.close()
+    assert_frames(path, 7)
+    # A checkpoint written while frames were waiting leads to the same file.
+    file = writer(path)
+    file.verify(snapshot(frame(2)), position)
+    file.reopen(snapshot(frame(2)), position, waiting)
+    for i in range(3, 7):
+        file.write(snapshot(frame(i)))
+    file.close()
+    assert_frames(path, 7)
+    # Frames may be waiting still when the run ends.
+    file = writer(path)
+    file.reopen(snapshot(frame(2)), position, waiting)
+    file.close()
+    assert_frames(path, 3)
+
+
+def assert_frames(path: Path, n: int) -> None:
+    with Trajectory(path) as trajectory:
+        assert len(trajectory) == n
+        for i, found in enumerate(trajectory):
+            assert found.step == 20 * i
+            np.testing.assert_array_equal(found.positions, frame(i).positions)
+            np.testing.assert_array_equal(found.images, frame(i).images)
+
+
 def test_continuing_cuts_back_and_appends(tmp_path: Path) -> None:
     path, whole = tmp_path / "t.h5", tmp_path / "whole.h5"
     write(path)
@@ -252,7 +302,7 @@ def test_continuing_cuts_back_and_appends(tmp_path: Path) -> None:
     position = {"frames": 2, "step": 20}
     file = writer(path)
     file.verify(snapshot(state), position)
-    file.reopen(snapshot(state), position)
+    file.reopen(snapshot(state), position, {})
     assert file.position() == position
     for i in range(2, FRAMES):
         file.write(snapshot(frame(i)))
@@ -293,7 +343,7 @@ def test_a_frame_that_was_cut_short_does_not_count(tmp_path: Path) -> None:
     file = writer(path)
     position = {"frames": FRAMES - 1, "step": 40}
     file.verify(snapshot(states[2]), position)
-    file.reopen(snapshot(states[2]), position)
+    file.reopen(snapshot(states[2]), position, {})
     file.write(snapshot(states[3]))
     file.close()
     with Trajectory(path) as trajectory:
