@@ -73,14 +73,21 @@ def everything_in(folder: Path) -> dict[str, bytes | None]:
     }
 
 
-def run_fastdp(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own, in `folder`, whether fastdp is installed or not."""
+def start_fastdp(*arguments: str, folder: Path) -> subprocess.Popen[str]:
+    """Start the command line in a process of its own, in `folder`, whether fastdp is installed or not."""
     path = os.pathsep.join([str(Path(fastdp.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-m", "fastdp", *arguments],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         cwd=folder,
         env=os.environ | {"PYTHONPATH": path},
-        check=False,
     )
+
+
+def run_fastdp(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own, and wait for it."""
+    process = start_fastdp(*arguments, folder=folder)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)

@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import ase.io
 import h5py
 import numpy as np
 import pytest
-from cases import INPUT, everything_in, water_box, write_case
+from cases import INPUT, everything_in, start_fastdp, water_box, write_case
 
 from fastdp import __version__
 from fastdp.cli.main import main
@@ -28,6 +30,14 @@ def case(tmp_path: Path, model_file: ModelFile) -> Path:
 def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open() as file:
         return list(csv.DictReader(file))
+
+
+def assert_same_output(expected: Path, found: Path) -> None:
+    """Compare tables and trajectories bit for bit."""
+    assert (found / "thermo.csv").read_bytes() == (expected / "thermo.csv").read_bytes()
+    with h5py.File(expected / "trajectory.h5") as one, h5py.File(found / "trajectory.h5") as other:
+        for name in ("position/step", "position/time", "position/value", "velocity/value", "image/value"):
+            np.testing.assert_array_equal(one[f"particles/all/{name}"], other[f"particles/all/{name}"])
 
 
 class TestRun:
@@ -91,27 +101,41 @@ class TestRun:
         assert everything_in(case.parent) == before
         assert main(["run", str(case), "--quiet", "--overwrite"]) == 0
 
+    @pytest.mark.parametrize("potential", ['backend = "reference"', 'backend = "cpu"\nprecision = "mixed"'])
     def test_a_resumed_run_is_the_uninterrupted_one(
-        self, case: Path, tmp_path_factory: pytest.TempPathFactory
+        self, case: Path, potential: str, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
         """A first run is given fewer steps, the resumed one all of them."""
+        text = INPUT.replace('backend = "reference"', potential)
+        case.write_text(text)
         assert main(["run", str(case), "--quiet"]) == 0
         folder = tmp_path_factory.mktemp("resumed")
-        other = write_case(folder, case.parent / "model.pb", text=INPUT.replace("steps = 4", "steps = 1"))
+        other = write_case(folder, case.parent / "model.pb", text=text.replace("steps = 4", "steps = 1"))
         assert main(["run", str(other), "--quiet"]) == 0
-        other.write_text(INPUT)
+        other.write_text(text)
         assert main(["run", str(other), "--quiet", "--resume"]) == 0
-        assert (folder / "out" / "thermo.csv").read_bytes() == (
-            case.parent / "out" / "thermo.csv"
-        ).read_bytes()
-        with (
-            h5py.File(case.parent / "out" / "trajectory.h5") as whole,
-            h5py.File(folder / "out" / "trajectory.h5") as parts,
-        ):
-            for name in ("position", "velocity", "image"):
-                np.testing.assert_array_equal(
-                    whole[f"particles/all/{name}/value"][:], parts[f"particles/all/{name}/value"][:]
-                )
+        assert_same_output(case.parent / "out", folder / "out")
+
+    def test_a_signal_ends_a_run_with_4_and_it_can_be_resumed(
+        self, case: Path, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        text = INPUT.replace("steps = 4", "steps = 600")
+        case.write_text(text)
+        folder = tmp_path_factory.mktemp("interrupted")
+        other = write_case(folder, case.parent / "model.pb", text=text)
+        process = start_fastdp("run", other.name, folder=folder)
+        table = folder / "out" / "thermo.csv"
+        while process.poll() is None and (not table.exists() or len(table.read_bytes().splitlines()) < 20):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 4, err
+        assert "continue with --resume" in err
+        assert "Traceback" not in err
+        assert 20 < len(table.read_bytes().splitlines()) < 608
+        assert main(["run", str(other), "--quiet", "--resume"]) == 0
+        assert main(["run", str(case), "--quiet"]) == 0
+        assert_same_output(case.parent / "out", folder / "out")
 
     def test_velocities_of_the_structure_are_used(self, tmp_path: Path, model_file: ModelFile) -> None:
         atoms = water_box()
@@ -170,6 +194,24 @@ class TestCheck:
         (case.parent / "out" / "thermo.csv").write_text("precious")
         assert main(["check", str(case)]) == 0
         assert "warning: output exists already" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("backend", "consequence"), [("reference", "the farthest are dropped"), ("cpu", "all are kept")]
+    )
+    def test_more_neighbours_than_in_training_are_counted(
+        self,
+        tmp_path: Path,
+        model_file: ModelFile,
+        capsys: pytest.CaptureFixture[str],
+        backend: str,
+        consequence: str,
+    ) -> None:
+        text = INPUT.replace('"reference"', f'"{backend}"')
+        assert main(["check", str(write_case(tmp_path, model_file("narrow_selection"), text=text))]) == 0
+        out = capsys.readouterr().out
+        assert "8 H atoms have more H neighbours" in out
+        assert "than the 5 of the model's training (sel)" in out
+        assert consequence in out
 
     def test_bad_input_ends_with_2(self, case: Path, capsys: pytest.CaptureFixture[str]) -> None:
         case.write_text(INPUT.replace("steps = 6", "stepz = 6"))
