@@ -250,3 +250,17 @@ def test_no_memory_is_allocated_between_rebuilds(model_file):
     neighbours.update(atoms.positions + 0.01)
     potential.evaluate(neighbours, result)
     assert held == {name: id(value) for name, value in vars(potential).items()}
+
+
+def test_one_potential_serves_lists_of_other_types(model_file):
+    """Same number of atoms, other elements: nothing may be left over from the list before."""
+    _, model, _ = model_of(model_file, "two_sided")
+    potential = CompressedPotential(model)
+
+    def dimer(types):
+        positions = np.array([[0.0, 0, 0], [1.3, 0, 0]])
+        return Atoms(positions, np.array(types, np.int32), np.zeros((3, 3)), np.zeros(3, bool))
+
+    for types in ([0, 0], [0, 1], [1, 1]):
+        fresh = evaluate(CompressedPotential(model), dimer(types))
+        assert evaluate(potential, dimer(types)).energy == fresh.energy

@@ -14,7 +14,12 @@ from fastdp.potential.base import Evaluation, Potential, Precision
 from fastdp.potential.compressed.compressed_model import CompressedModel
 from fastdp.potential.compressed.network_kernels import chunk_work_size
 from fastdp.potential.compressed.packing import pack
-from fastdp.potential.compressed.step_kernels import evaluate_centres, evaluate_forces
+from fastdp.potential.compressed.step_kernels import (
+    evaluate_centres,
+    evaluate_forces,
+    load_centres,
+    load_forces,
+)
 
 ATOMS_PER_CHUNK = 96
 """Largest chunk: large enough for the GEMMs, small enough that its arrays stay in the second cache."""
@@ -42,6 +47,7 @@ class CompressedPotential(Potential):
         self._build = -1
         self._threads = 0
         self._capacity = 0
+        self._loaded = False
         self._energies = np.zeros(0)
 
     @property
@@ -79,7 +85,7 @@ class CompressedPotential(Potential):
         self._prepare(neighbours)
         packed = self._packed
         n = neighbours.n_atoms
-        evaluate_centres(
+        centres = (
             self._chunks,
             neighbours.extended_positions,
             neighbours.extended_types,
@@ -102,9 +108,7 @@ class CompressedPotential(Potential):
             self._energies,
             self._too_close,
         )
-        if self._too_close.max(initial=-1) >= 0:
-            self._refuse_closest_pair(neighbours)
-        evaluate_forces(
+        forces = (
             self._chunks,
             neighbours.extended_positions,
             neighbours.extended_types,
@@ -124,6 +128,14 @@ class CompressedPotential(Potential):
             self._forces,
             self._virials,
         )
+        if not self._loaded:
+            load_centres(*centres)
+            load_forces(*forces)
+            self._loaded = True
+        evaluate_centres(*centres)
+        if self._too_close.max(initial=-1) >= 0:
+            self._refuse_closest_pair(neighbours)
+        evaluate_forces(*forces)
         result.atomic_energies[neighbours.order] = self._energies[:n]
         result.forces[neighbours.order] = self._forces[:n]
         result.energy = float(self._energies[:n].sum())
@@ -140,13 +152,14 @@ class CompressedPotential(Potential):
             and threads <= self._threads
         ):
             return
+        another = neighbours is not self._neighbours
         self._neighbours = neighbours
         self._build = neighbours.number_of_builds
         n, n_types = neighbours.n_atoms, self.model.n_types
         order, n_functions = self.model.degree + 1, self.model.n_functions
         # One place is spare: gather writes before it knows whether the neighbour counts.
         capacity = int(np.diff(neighbours.first).max(initial=0)) + 1
-        if capacity > self._capacity or threads > self._threads or n != len(self._energies):
+        if another or capacity > self._capacity or threads > self._threads:
             self._capacity = capacity = capacity + capacity // 8
             self._threads = threads
             self._chunks = _chunks(neighbours, threads)
