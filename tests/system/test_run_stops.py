@@ -5,6 +5,8 @@ from __future__ import annotations
 import resource
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import ase.io
@@ -137,34 +139,40 @@ def test_a_bad_start_writes_nothing_and_overwrites_nothing(tmp_path: Path) -> No
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
-@pytest.fixture
-def small_files():
-    """Give a function that limits how large a file may grow, as a full disk does."""
+@contextmanager
+def small_files(size: int) -> Iterator[None]:
+    """Limit how large a file may grow, as a full disk does.
+
+    Only within the context: pytest's own output may be a file too.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_full_disk_is_named_and_leaves_the_checkpoint(tmp_path: Path, small_files) -> None:
+def test_a_full_disk_is_named_and_leaves_the_checkpoint(tmp_path: Path) -> None:
     run = settings(tmp_path, (800, NVE), every=2, checkpoint_every=10)
-    small_files(2_000_000)
-    with pytest.raises(FastDPError, match=r"cannot write .*trajectory\.h5.*File too large"):
+    with (
+        small_files(2_000_000),
+        pytest.raises(FastDPError, match=r"cannot write .*trajectory\.h5.*File too large"),
+    ):
         simulation(run).run()
     # Not even now: HDF5 would lose the whole file, and crash the process at the next use of it.
     frames, rows = steps_written(tmp_path)
     assert frames == rows == list(range(0, 2 * len(frames), 2))
     reached = read_checkpoint(tmp_path / "checkpoint.npz").header["outputs"]["trajectory.h5"]
     assert 10 < reached["frames"] <= len(frames) < 400
-    small_files(resource.RLIM_INFINITY)
     resume(run).run()
     assert steps_written(tmp_path)[0] == list(range(0, 801, 2))
 
 
-def test_a_full_disk_at_the_start(tmp_path: Path, small_files) -> None:
-    small_files(5_000)
-    with pytest.raises(FastDPError, match=r"cannot write .*trajectory\.h5"):
+def test_a_full_disk_at_the_start(tmp_path: Path) -> None:
+    with small_files(5_000), pytest.raises(FastDPError, match=r"cannot write .*trajectory\.h5"):
         simulation(settings(tmp_path, (10, NVE))).run()
 
 
