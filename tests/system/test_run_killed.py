@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 from argon import NVE, NVT, resume, settings, simulation
 
+import fastdp
 from fastdp.output.checkpoint import load_latest, read_checkpoint
 from fastdp.output.trajectory import Trajectory
 
 SCRIPT = Path(__file__).parents[1] / "argon.py"
-ROOT = SCRIPT.parents[1]
+INSTALLED = Path(fastdp.__file__).parents[1]
 PATIENCE = 60.0  # seconds for a process to get where it should, compilation included
 
 
@@ -28,7 +29,7 @@ def launch(directory: Path, **task) -> subprocess.Popen:
     task = {"directory": str(directory), "ensemble": "nve", "steps": 100_000, "every": 1} | task
     return subprocess.Popen(
         [sys.executable, str(SCRIPT), json.dumps({"checkpoint_every": 20} | task)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(INSTALLED), os.environ.get("PYTHONPATH", "")])},
         stderr=subprocess.PIPE,
         text=True,
     )
