@@ -108,7 +108,6 @@ class Simulation:
         self._operations = [
             *self._outputs.operations,
             Operation(EverySteps(settings.output.checkpoint.every), self._save),
-            Operation(EverySeconds(self._reporter.interval_seconds), self._report_progress),
         ]
         self._steps_before = 0
         self._time_before = 0.0
@@ -306,6 +305,10 @@ class Simulation:
         return sum(stage.steps for stage in self._settings.stages)
 
     def _begin_timing(self) -> None:
+        """Start the clocks: what comes before the first step counts neither for speed nor for progress."""
+        self._operations.append(
+            Operation(EverySeconds(self._reporter.interval_seconds), self._report_progress)
+        )
         self._timers.reset()
         self._steps_before = self._state.step
         self._time_before = self._state.time_ps
