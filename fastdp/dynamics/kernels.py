@@ -1,6 +1,6 @@
 """Compiled loops over atoms that the integrators are made of.
 
-They run on one thread, and so give the same bits on any number of them: all together take about 10 ns
+They run on one thread, and so give the same bits on any number of them: all together take some 10 ns
 for each atom and step, where a model takes some 10 µs on each core, while starting threads in every loop
 costs more than small systems can win.
 """
