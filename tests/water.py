@@ -1,0 +1,27 @@
+"""The shipped water model in tests: its input files, and what runs of it wrote."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+WATER = Path(__file__).resolve().parents[1] / "inputs" / "water"
+
+N_ATOMS = 192
+
+
+def water_input(name: str) -> dict[str, Any]:
+    """Return an input file of the shipped example, with paths that do not depend on its place."""
+    document = tomllib.loads((WATER / f"{name}.toml").read_text())
+    document["potential"]["model"] = str(WATER / document["potential"]["model"])
+    document["structure"]["file"] = str(WATER / document["structure"]["file"])
+    return document
+
+
+def read_table(folder: Path, stage: int) -> np.ndarray:
+    """Return one stage of a run's thermo table, as a structured array."""
+    table = np.genfromtxt(folder / "thermo.csv", delimiter=",", names=True)
+    return table[table["stage"] == stage]
