@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import threadpoolctl
 from make_models import MODELS, write_model
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -17,6 +19,14 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep compressed models of the tests out of the user's cache, and the user's out of the tests."""
     os.environ["FASTDP_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_blas_thread() -> Iterator[None]:
+    """Hold BLAS to one thread, as runs do: it would compete with the kernels' threads for the cores."""
+    importlib.import_module("scipy.linalg")
+    with threadpoolctl.threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @pytest.fixture(scope="session")

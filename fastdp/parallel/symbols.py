@@ -13,12 +13,11 @@ from typing import Any
 
 from llvmlite import binding
 from numba.core import cgutils, types
-from numba.core.compiler import CompileResult
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 
-def _register(name: str, compiled: CompileResult) -> None:
+def _register(name: str, compiled: Any) -> None:
     address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
     binding.add_symbol(name, address)
 

@@ -1,5 +1,6 @@
 """The compressed potential against the reference, against finite differences, and against itself."""
 
+import numba
 import numpy as np
 import pytest
 from compressed import compressed, evaluate, frames, model_path, random_atoms, rms
@@ -157,7 +158,7 @@ def test_cells_shorter_than_the_cutoff_equal_supercells(model_file):
     np.testing.assert_allclose(many.virial, 27 * one.virial, atol=1e-10)
 
 
-@pytest.mark.skipif(available_threads() < 2, reason="needs two cores")
+@pytest.mark.skipif(min(available_threads(), numba.config.NUMBA_NUM_THREADS) < 2, reason="needs two threads")
 def test_the_number_of_threads_changes_rounding_at_most(model_file):
     description, model, _ = model_of(model_file, "two_sided")
     atoms = random_atoms(np.random.default_rng(8), description.n_types, n_atoms=60)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from fastdp.model.description import Array, DeepPotential, EnergyFitting
@@ -21,6 +22,13 @@ from fastdp.potential.compressed.compressed_model import CompressedCentre, Compr
 from fastdp.potential.compressed.ensemble import Environments, perturb, sample_environments
 from fastdp.potential.compressed.measurement import Region
 from fastdp.potential.compressed.projector import BalancedBasis, balance
+from fastdp.potential.compressed.reduction import (
+    LayerStatistics,
+    gather_statistics,
+    input_features,
+    input_tangents,
+    thin,
+)
 from fastdp.potential.compressed.splines import RadialBasis
 
 SAMPLES = 3000
@@ -38,6 +46,7 @@ CONSTANT_WEIGHT = 1.0e3
 ENVIRONMENTS_PER_TYPE = 60
 COPIES_PER_TYPE = 900
 ENVIRONMENTS_AT_ONCE = 60
+TANGENTS_PER_ENVIRONMENT = 8
 
 
 @dataclass(frozen=True)
@@ -52,11 +61,14 @@ class Choice:
         N.
     threshold : float
         Balanced directions with a singular value above this fraction of the largest are kept.
+    layer_threshold : float
+        eV/Å, the force that each layer of the fitting network may leave out; zero keeps them whole.
     """
 
     degree: int
     n_functions: int
     threshold: float
+    layer_threshold: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +91,15 @@ class PairSamples:
     weights: Array
     values: Array
     slopes: Array
+
+    def interpolation(self, r: Array) -> csr_array:
+        """Return the matrix that interpolates linearly from the grid to distances, (n, n_grid)."""
+        place = np.clip((r - self.r[0]) / (self.r[1] - self.r[0]), 0.0, len(self.r) - 1.001)
+        k = place.astype(np.int64)
+        fraction = place - k
+        weights = np.column_stack((1.0 - fraction, fraction)).ravel()
+        columns = np.column_stack((k, k + 1)).ravel()
+        return csr_array((weights, columns, 2 * np.arange(len(r) + 1)), shape=(len(r), len(self.r)))
 
 
 class Compressor:
@@ -108,6 +129,7 @@ class Compressor:
         self.description = description
         self.shortest = shortest
         self.softness = softness
+        self._layer_statistics: dict[tuple[int, int], list[LayerStatistics]] = {}
         self._networks: dict[tuple[int, int], tuple[Array | None, tuple[FactoredLayer, ...]]] = {}
         rng = np.random.default_rng(seed)
         n_types = description.n_types
@@ -119,9 +141,21 @@ class Compressor:
         self.mean_neighbours = float(np.mean([len(v) for item in sampled for v in item.vectors]))
         present = [a for a in range(n_types) if sampled[a].vectors]
         self.samples = [[self._sample_pair(a, b, sampled[a]) for b in range(n_types)] for a in range(n_types)]
-        self.directions = [
-            self._balance(a, sampled[a if a in present else present[0]], rng) for a in range(n_types)
+        self._batches = [
+            [
+                perturb(
+                    sampled[a if a in present else present[0]],
+                    a,
+                    shortest[a],
+                    description.cutoff,
+                    ENVIRONMENTS_AT_ONCE,
+                    rng,
+                )
+                for _ in range(COPIES_PER_TYPE // ENVIRONMENTS_AT_ONCE)
+            ]
+            for a in range(n_types)
         ]
+        self.directions = [self._balance(a) for a in range(n_types)]
 
     def compress(self, choice: Choice) -> CompressedModel:
         """Return the compressed model for one choice.
@@ -167,7 +201,7 @@ class Compressor:
         likelihood = _likelihood(r, beta, environments)
         return PairSamples(r, r**2 * likelihood, values, (above - below) / (2.0 * h))
 
-    def _balance(self, alpha: int, environments: Environments, rng: np.random.Generator) -> BalancedBasis:
+    def _balance(self, alpha: int) -> BalancedBasis:
         description = self.description
         n_channels = description.descriptor.n_channels
         reach = np.zeros((n_channels, n_channels))
@@ -181,10 +215,7 @@ class Compressor:
         reach += CONSTANT_WEIGHT * np.outer(constant, constant)
 
         gradients = np.zeros((n_channels, n_channels))
-        for _ in range(COPIES_PER_TYPE // ENVIRONMENTS_AT_ONCE):
-            batch = perturb(
-                environments, alpha, self.shortest[alpha], description.cutoff, ENVIRONMENTS_AT_ONCE, rng
-            )
+        for batch in self._batches[alpha]:
             t = self._environment_matrices(batch)
             _, gradient = fitting_energy_and_gradient(description, alpha, t)
             rows = gradient.transpose(0, 2, 1).reshape(-1, n_channels)
@@ -199,17 +230,67 @@ class Compressor:
             mine = batch.neighbour_types == beta
             centre, vectors = batch.centre[mine], batch.vectors[mine]
             r = np.linalg.norm(vectors, axis=1)
-            place = np.clip((r - pair.r[0]) / (pair.r[1] - pair.r[0]), 0.0, SAMPLES - 1.001)
-            k = place.astype(np.int64)
-            fraction = place - k
+            interpolation = pair.interpolation(r)
             components = np.column_stack((np.ones_like(r), vectors / r[:, None]))
             for c in range(4):
-                weights = np.concatenate(((1.0 - fraction), fraction)) * np.tile(components[:, c], 2)
-                where = (np.tile(centre, 2), np.concatenate((k, k + 1)))
-                t[:, :, c] += csr_array((weights, where), shape=(n, SAMPLES)) @ pair.values[:, min(c, 1)]
+                sums = csr_array((components[:, c], (centre, np.arange(len(r)))), shape=(n, len(r)))
+                t[:, :, c] += (sums @ interpolation) @ pair.values[:, min(c, 1)]
         t /= self.description.descriptor.normaliser
         t[:, :, 0] += radial_constant(self.description, alpha)
         return t
+
+    def _statistics(self, alpha: int, rank: int) -> list[LayerStatistics]:
+        """Return the balanced layers of the network for a rank of the projector."""
+        key = (alpha, rank)
+        if key not in self._layer_statistics:
+            axis_matrix, layers = self._network(alpha, rank)
+            _, left = self._projector(alpha, rank)
+            features, tangents, owners, weights = [], [], [], []
+            count = 0
+            rng = np.random.default_rng(alpha)
+            for batch in self._batches[alpha]:
+                tau = np.swapaxes(self._environment_matrices(batch), 1, 2) @ left
+                centre, tau_tangent, weight = self._tangents(batch, left, rng)
+                features.append(input_features(tau, axis_matrix))
+                tangents.append(input_tangents(tau[centre], tau_tangent, axis_matrix))
+                owners.append(centre + count)
+                weights.append(weight)
+                count += batch.n_centres
+            self._layer_statistics[key] = gather_statistics(
+                layers,
+                np.concatenate(features),
+                np.concatenate(tangents),
+                np.concatenate(owners),
+                np.concatenate(weights),
+            )
+        return self._layer_statistics[key]
+
+    def _tangents(
+        self, batch: Neighbourhood, left: Array, rng: np.random.Generator
+    ) -> tuple[NDArray[np.int64], Array, Array]:
+        """Return τ̇ of random moves of single neighbours: centre, (m, 4, q) per Å, moves it stands for."""
+        normaliser = self.description.descriptor.normaliser
+        count = min(len(batch.centre), TANGENTS_PER_ENVIRONMENT * batch.n_centres)
+        chosen = np.sort(rng.choice(len(batch.centre), count, replace=False))
+        centre, types, vectors = batch.centre[chosen], batch.neighbour_types[chosen], batch.vectors[chosen]
+        r = np.linalg.norm(vectors, axis=1)
+        unit = vectors / r[:, None]
+        direction = rng.normal(size=vectors.shape)
+        direction /= np.linalg.norm(direction, axis=1)[:, None]
+        along = np.sum(unit * direction, axis=1)
+        across = (direction - along[:, None] * unit) / r[:, None]
+        result = np.zeros((count, 4, left.shape[1]))
+        for beta, pair in enumerate(self.samples[batch.centre_type]):
+            mine = types == beta
+            interpolation = pair.interpolation(r[mine])
+            value = interpolation @ (pair.values[:, 1] @ left)
+            slopes = [interpolation @ (pair.slopes[:, part] @ left) for part in range(2)]
+            result[mine, 0] = slopes[0] * along[mine, None]
+            result[mine, 1:] = (unit[mine] * along[mine, None])[:, :, None] * slopes[1][:, None, :]
+            result[mine, 1:] += across[mine][:, :, None] * value[:, None, :]
+        # Each neighbour moves in three directions, of which one was drawn.
+        weights = np.full(count, 3.0 * len(batch.centre) / count)
+        return centre, result / normaliser, weights
 
     def _network(self, alpha: int, rank: int) -> tuple[Array | None, tuple[FactoredLayer, ...]]:
         """Return `absorb_projector` for a rank; it is asked for again with every basis."""
@@ -247,6 +328,8 @@ class Compressor:
             radial.append(coefficients[:, 0] / normaliser)
             angular.append(coefficients[:, 1] / normaliser)
         axis_matrix, layers = self._network(alpha, rank)
+        if choice.layer_threshold > 0.0:
+            layers = thin(layers, self._statistics(alpha, rank), choice.layer_threshold)
         return CompressedCentre(
             radial=np.concatenate(radial),
             angular=np.concatenate(angular),

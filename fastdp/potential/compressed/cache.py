@@ -24,7 +24,7 @@ from fastdp.potential.compressed.compressed_model import CompressedModel
 from fastdp.potential.compressed.measurement import Atoms
 from fastdp.potential.compressed.tuning import CompressionReport
 
-METHOD = 1
+METHOD = 2
 """Number of the method of compression; counted up when the same input would give another model."""
 
 LARGEST_NUMBER = 64
@@ -56,7 +56,8 @@ def load(name: str) -> tuple[CompressedModel, CompressionReport] | None:
             arrays = {item: stored[item] for item in stored.files}
         fields = json.loads(str(arrays.pop(_REPORT)))
         fields["errors"] = tuple((name, value) for name, value in fields["errors"])
-        fields["ranks"] = tuple(fields["ranks"])
+        for item in ("ranks", "multiply_adds", "original_multiply_adds"):
+            fields[item] = tuple(fields[item])
         fields["shortest"] = np.array(fields["shortest"])
         result = CompressedModel.from_arrays(arrays), CompressionReport(**fields)
         path.touch()

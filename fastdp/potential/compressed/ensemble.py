@@ -98,7 +98,7 @@ def perturb(
     centres, types, vectors = [], [], []
     for copy in range(copies):
         k = copy % len(environments.vectors)
-        moved = environments.vectors[k] @ _strain(rng) if copy % 2 else environments.vectors[k].copy()
+        moved = environments.vectors[k] @ (_strain(rng) if copy % 3 else np.eye(3))
         # The centre moves too, hence √2.
         spread = DISPLACEMENTS[copy % len(DISPLACEMENTS)] * np.sqrt(2.0)
         moved += rng.normal(0.0, 1.0, moved.shape) * spread
@@ -119,15 +119,21 @@ def _strain(rng: np.random.Generator) -> Array:
 
 
 def _cut(copy: int, vectors: Array, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Return which neighbours stay: all of them in two of three environments.
+    """Return which neighbours stay: all of them in every other environment.
 
-    The others are cut by a plane (surfaces, clusters) or thinned at random (vacancies, gas).
+    The others are cut by a plane (surfaces), by a sphere around another point (clusters, droplets, down to
+    a few atoms), or thinned at random (vacancies, gas).
     """
-    choice = copy % 6
-    if choice == 2:
+    reach = np.linalg.norm(vectors, axis=1).max(initial=1.0)
+    kind = copy % 6
+    if kind == 1:
         normal = rng.normal(size=3)
-        height = vectors @ (normal / np.linalg.norm(normal))
-        return height < rng.uniform(0.0, 0.6) * np.abs(height).max(initial=1.0)
-    if choice == 5:
-        return rng.uniform(size=len(vectors)) < rng.uniform(0.3, 1.0)
+        return vectors @ (normal / np.linalg.norm(normal)) < rng.uniform(-0.3, 0.6) * reach
+    if kind == 3:
+        radius = reach * rng.uniform(0.25, 1.0)
+        middle = rng.normal(size=3)
+        middle *= radius * rng.uniform(0.0, 1.0) / np.linalg.norm(middle)
+        return np.linalg.norm(vectors - middle, axis=1) < radius
+    if kind == 5:
+        return rng.uniform(size=len(vectors)) < rng.uniform(0.02, 1.0)
     return np.ones(len(vectors), dtype=bool)

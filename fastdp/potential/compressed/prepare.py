@@ -50,6 +50,10 @@ def describe(made: CompressionReport, description: DeepPotential) -> list[str]:
     """Return what was chosen and measured, in lines for the log."""
     names = description.type_names
     ranks = ", ".join(f"{rank} ({name})" for name, rank in zip(names, made.ranks, strict=True))
+    costs, original = (
+        ", ".join(f"{count / 1e3:.0f} ({name})" for name, count in zip(names, counts, strict=True))
+        for counts in (made.multiply_adds, made.original_multiply_adds)
+    )
     shortest = ", ".join(
         f"{names[a]}-{names[b]} {made.shortest[a, b]:.2f}"
         for a in range(len(names))
@@ -57,7 +61,8 @@ def describe(made: CompressionReport, description: DeepPotential) -> list[str]:
     )
     return [
         f"compressed potential: splines of degree {made.degree}, {made.n_functions} functions; "
-        f"{ranks} of {made.n_channels} channels",
+        f"{ranks} of {made.n_channels} channels; {costs} thousand multiply-adds an atom, "
+        f"{original} in the fitting network as trained",
         f"force error against the model as trained: {made.largest_error:.1e} eV/Å rms, at most, over "
         + ", ".join(f"{name} ({error:.1e})" for name, error in made.errors),
         f"tables begin at: {shortest} Å",

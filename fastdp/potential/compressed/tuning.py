@@ -25,6 +25,12 @@ DEGREES = (3, 5)
 SIZES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 512)
 THRESHOLDS = tuple(10.0 ** (-0.25 * k) for k in range(4, 45))
 
+LAYER_THRESHOLDS = tuple(10.0 ** (-0.25 * k) for k in range(8, 37))
+
+LAYER_MARGIN = 0.1
+"""The layers leave out this much less than the test structures would allow. Their singular values fall so
+fast that a tenth costs a few per cent of the multiply-adds, and structures unlike these ones need it."""
+
 SHARE = 0.5
 """Part of the tolerance that basis and projector together may use: the margin for other structures."""
 
@@ -61,6 +67,9 @@ class CompressionReport:
         Channels kept for each type of centre.
     n_channels : int
         Channels of the original.
+    multiply_adds, original_multiply_adds : tuple of float
+        Of the dense part for one atom of each type, forwards and backwards: of the compressed model, and of
+        the fitting network as trained alone.
     errors : tuple of (str, float)
         Structure and rms force error on it, eV/Å.
     shortest : (n_types, n_types) float64
@@ -72,6 +81,8 @@ class CompressionReport:
     n_functions: int
     ranks: tuple[int, ...]
     n_channels: int
+    multiply_adds: tuple[float, ...]
+    original_multiply_adds: tuple[float, ...]
     errors: tuple[tuple[str, float], ...]
     shortest: Array
 
@@ -129,6 +140,11 @@ def compress(
         choice.n_functions,
         tuple(centre.rank for centre in model.centres),
         description.descriptor.n_channels,
+        tuple(float(count) for count in model.multiply_adds),
+        tuple(
+            2.0 * sum(layer.weight.size for layer in network.layers)
+            for network in description.fitting.networks
+        ),
         errors,
         shortest,
     )
@@ -150,10 +166,11 @@ def _choose(compressor: Compressor, probes: Sequence[Probe], tolerance: float) -
     def error(choice: Choice) -> float:
         return max(value for _, value in _errors(probes, compressor.compress(choice)))
 
-    # Each alone may use 1/√2 of the target, since independent errors add in squares.
-    share = target / np.sqrt(2.0)
+    # Projector, layers and basis may use a third of the square each, since independent errors add so.
     fine = SIZES[-1]
-    rank = _first(len(THRESHOLDS), lambda k: error(Choice(5, fine, THRESHOLDS[k])) <= share)
+    rank = _first(
+        len(THRESHOLDS), lambda k: error(Choice(5, fine, THRESHOLDS[k])) <= target * np.sqrt(1.0 / 3.0)
+    )
     if rank is None:
         reached = error(Choice(5, fine, THRESHOLDS[-1]))
         raise InputError(
@@ -161,11 +178,17 @@ def _choose(compressor: Compressor, probes: Sequence[Probe], tolerance: float) -
             f"reach {reached:.1e} eV/Å (half of the tolerance is kept as a margin); use a larger tolerance, "
             'or backend = "reference"'
         )
+    threshold = THRESHOLDS[rank]
+    thin = _first(
+        len(LAYER_THRESHOLDS),
+        lambda k: error(Choice(5, fine, threshold, LAYER_THRESHOLDS[k])) <= target * np.sqrt(2.0 / 3.0),
+    )
+    layers = 0.0 if thin is None else LAYER_MARGIN * LAYER_THRESHOLDS[thin]
     candidates = []
     for degree in DEGREES:
-        size = _first(len(SIZES), lambda k: error(Choice(degree, SIZES[k], THRESHOLDS[rank])) <= target)  # noqa: B023
+        size = _first(len(SIZES), lambda k: error(Choice(degree, SIZES[k], threshold, layers)) <= target)  # noqa: B023
         if size is not None:
-            candidates.append(Choice(degree, SIZES[size], THRESHOLDS[rank]))
+            candidates.append(Choice(degree, SIZES[size], threshold, layers))
     return min(candidates, key=lambda choice: _cost(choice, compressor))
 
 
