@@ -19,7 +19,7 @@ from fastdp.potential.base import Potential
 from fastdp.potential.factory import make_potential
 from fastdp.potential.reference import ReferencePotential
 from fastdp.simulation.inputs import Inputs
-from fastdp.simulation.overflow import overflow_warnings
+from fastdp.simulation.overflow import OverflowWatch
 from fastdp.simulation.record import potential_state_of, state_of
 from fastdp.simulation.reporter import Reporter
 from fastdp.simulation.settings import Provenance
@@ -69,8 +69,7 @@ def make_ready(
     if checkpoint is None:
         skin = configuration.neighbours.skin_A
         trial = try_start(potential, inputs.structure, inputs.types, skin)
-        truncates = isinstance(potential, ReferencePotential)
-        for line in overflow_warnings(trial.neighbours, inputs.description, truncates=truncates):
+        for line in overflow_watch(inputs, potential).warnings(trial.neighbours):
             reporter.warning(line)
         for line in forecast(trial, initial_state(inputs), run_settings(configuration), skin):
             reporter.message(line)
@@ -124,6 +123,17 @@ def build_simulation(
         state.periodic,
         state.types,
     )
+    watch = overflow_watch(inputs, potential)
+    started = False
+
+    def warn_of_overflow(built: VerletList) -> None:
+        nonlocal started
+        lines = watch.warnings(built)
+        # `make_ready` has said what is true of the start structure.
+        for line in lines if started or checkpoint is not None else ():
+            reporter.warning(line)
+        started = True
+
     return Simulation(
         state,
         potential,
@@ -133,7 +143,19 @@ def build_simulation(
         potential_state=potential.state_arrays(),
         reporter=reporter,
         checkpoint=checkpoint,
+        when_built=warn_of_overflow,
     )
+
+
+def overflow_watch(inputs: Inputs, potential: Potential) -> OverflowWatch:
+    """Return what counts neighbours beyond the model's `sel` in this run.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    potential : Potential
+    """
+    return OverflowWatch(inputs.description, truncates=isinstance(potential, ReferencePotential))
 
 
 def provenance(inputs: Inputs) -> Provenance:

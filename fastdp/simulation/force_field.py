@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastdp.dynamics.state import State
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential
@@ -22,6 +24,8 @@ class NeighbourForceField:
         For the atoms of the state.
     timers : Timers
         Told where the time goes.
+    when_built : callable, optional
+        Given the neighbour list each time that it was built.
 
     Attributes
     ----------
@@ -33,9 +37,16 @@ class NeighbourForceField:
         Whether `evaluation` is complete; not while, or after, `compute` fails.
     """
 
-    def __init__(self, potential: Potential, neighbours: VerletList, timers: Timers) -> None:
+    def __init__(
+        self,
+        potential: Potential,
+        neighbours: VerletList,
+        timers: Timers,
+        when_built: Callable[[VerletList], object] = lambda _: None,
+    ) -> None:
         self._potential = potential
         self._timers = timers
+        self._when_built = when_built
         self.neighbours = neighbours
         self.evaluation = Evaluation.empty(neighbours.n_atoms)
         self.virial = True
@@ -49,6 +60,7 @@ class NeighbourForceField:
             if not built or self.neighbours.update(state.positions):
                 state.wrap()
                 self.neighbours.build(state.positions)
+                self._when_built(self.neighbours)
         with self._timers.measure("model"):
             self._potential.evaluate(self.neighbours, self.evaluation, virial=self.virial)
         self.current = True

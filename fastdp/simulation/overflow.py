@@ -9,32 +9,40 @@ from fastdp.neighbours.selection import count_overflow
 from fastdp.neighbours.verlet_list import VerletList
 
 
-def overflow_warnings(neighbours: VerletList, description: DeepPotential, *, truncates: bool) -> list[str]:
-    """Return one line for each pair of types where atoms have more neighbours than `sel`.
+class OverflowWatch:
+    """Counts neighbours beyond `sel` whenever the list is built, and speaks once for each pair of types.
 
     Parameters
     ----------
-    neighbours : VerletList
-        Built.
     description : DeepPotential
     truncates : bool
         Whether the potential drops the farthest as the trainer does; otherwise it keeps all.
-
-    Returns
-    -------
-    list of str
-        Empty if no atom has too many.
     """
-    selection, names = description.descriptor.selection, description.type_names
-    found = count_overflow(neighbours, description.cutoff, selection)
-    consequence = (
-        "the farthest are dropped, as the trainer does, and the energy jumps when they change"
-        if truncates
-        else "all are kept, unlike in DeePMD-kit, which drops the farthest"
-    )
-    return [
-        f"{found.overflowing[centre, other]} {names[centre]} atoms have more {names[other]} neighbours "
-        f"(up to {found.largest[centre, other]}) than the {selection[other]} of the model's training (sel): "
-        f"{consequence}"
-        for centre, other in np.argwhere(found.overflowing)
-    ]
+
+    def __init__(self, description: DeepPotential, *, truncates: bool) -> None:
+        self._description = description
+        self._consequence = (
+            "the farthest are dropped, as the trainer does, and the energy jumps when they change"
+            if truncates
+            else "all are kept, unlike in DeePMD-kit, which drops the farthest"
+        )
+        self._reported = np.zeros((description.n_types, description.n_types), dtype=bool)
+
+    def warnings(self, neighbours: VerletList) -> list[str]:
+        """Return one line for each pair of types that overflows for the first time.
+
+        Parameters
+        ----------
+        neighbours : VerletList
+            Just built.
+        """
+        selection, names = self._description.descriptor.selection, self._description.type_names
+        found = count_overflow(neighbours, self._description.cutoff, selection)
+        new = (found.overflowing > 0) & ~self._reported
+        self._reported |= new
+        return [
+            f"{found.overflowing[centre, other]} {names[centre]} atoms have more {names[other]} neighbours "
+            f"(up to {found.largest[centre, other]}) than the {selection[other]} of the model's training "
+            f"(sel): {self._consequence}"
+            for centre, other in np.argwhere(new)
+        ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -58,6 +58,8 @@ class Simulation:
         Told how the run goes.
     checkpoint : Checkpoint or None
         Where to continue; None starts a new run.
+    when_built : callable, optional
+        Given the neighbour list each time that it was built.
 
     Raises
     ------
@@ -83,6 +85,7 @@ class Simulation:
         potential_state: Mapping[str, NDArray[Any]] | None = None,
         reporter: Reporter | None = None,
         checkpoint: Checkpoint | None = None,
+        when_built: Callable[[VerletList], object] = lambda _: None,
     ) -> None:
         self._state = state
         self._settings = settings
@@ -94,7 +97,7 @@ class Simulation:
             check_same_run(checkpoint, settings, self._provenance, neighbours)
 
         self._timers = Timers()
-        self._force_field = NeighbourForceField(potential, neighbours, self._timers)
+        self._force_field = NeighbourForceField(potential, neighbours, self._timers, when_built)
         self._snapshot = Snapshot(state, self._force_field.evaluation)
         # All stages are tried now, so that one that cannot work is found before the run.
         stages = [Stage(stage, number, state) for number, stage in enumerate(settings.stages, start=1)]
