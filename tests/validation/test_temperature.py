@@ -17,6 +17,7 @@ pytestmark = pytest.mark.validation
 
 TEMPERATURE_K = 330.0
 EQUILIBRATION_PS = 5.0
+KJ_PER_MOL_PER_EV = 96.485332
 BLOCKS = 20
 """Of 1 ps, ten periods of the thermostat."""
 
@@ -61,32 +62,17 @@ def test_kinetic_energy_has_the_canonical_distribution(nvt_run: Path, publish: C
     physical_validation = pytest.importorskip("physical_validation")
     data = physical_validation.data
     table = read_table(nvt_run, stage=2)
-    units = data.UnitData(
-        kb=BOLTZMANN_EV_PER_K,
-        energy_str="eV",
-        energy_conversion=96.485332,
-        length_str="A",
-        length_conversion=0.1,
-        volume_str="A^3",
-        volume_conversion=1e-3,
-        temperature_str="K",
-        temperature_conversion=1.0,
-        pressure_str="bar",
-        pressure_conversion=1.0,
-        time_str="ps",
-        time_conversion=1.0,
-    )
     simulation = data.SimulationData(
-        units=units,
+        units=data.UnitData.units("GROMACS"),
         dt=float(table["time_ps"][1] - table["time_ps"][0]),
         system=data.SystemData(natoms=N_ATOMS, nconstraints=0, ndof_reduction_tra=3, ndof_reduction_rot=0),
         ensemble=data.EnsembleData(
-            "NVT", natoms=N_ATOMS, volume=float(table["volume_A3"][0]), temperature=TEMPERATURE_K
+            "NVT", natoms=N_ATOMS, volume=1e-3 * float(table["volume_A3"][0]), temperature=TEMPERATURE_K
         ),
         observables=data.ObservableData(
-            kinetic_energy=table["kinetic_energy_eV"],
-            potential_energy=table["potential_energy_eV"],
-            total_energy=table["total_energy_eV"],
+            kinetic_energy=table["kinetic_energy_eV"] * KJ_PER_MOL_PER_EV,
+            potential_energy=table["potential_energy_eV"] * KJ_PER_MOL_PER_EV,
+            total_energy=table["total_energy_eV"] * KJ_PER_MOL_PER_EV,
         ),
     )
     mean, width = physical_validation.kinetic_energy.distribution(
