@@ -68,11 +68,11 @@ def mean_and_error(frames: list[np.ndarray], parts: int) -> tuple[np.ndarray, np
 def extremum(r: np.ndarray, g: np.ndarray, low: float, high: float, sign: float) -> tuple[float, float]:
     """Return place and height of the maximum (`sign` 1) or minimum (−1) of g between two distances.
 
-    A parabola through seven bins takes the noise of single bins out.
+    Between the bins, by a parabola through three of them.
     """
     inside = np.flatnonzero((r > low) & (r < high))
     top = inside[np.argmax(sign * g[inside])]
-    near = slice(max(top - 3, 0), top + 4)
+    near = slice(max(top - 1, 0), top + 2)
     a, b, c = np.polyfit(r[near] - r[top], g[near], 2)
     return float(r[top] - b / (2.0 * a)), float(c - b * b / (4.0 * a))
 
