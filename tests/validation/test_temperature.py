@@ -51,10 +51,9 @@ def test_both_elements_have_the_temperature(nvt_run: Path, publish: Callable[[st
         energies = [kinetics.energy(np.ascontiguousarray(v[chosen], dtype=np.float64)) for v in frames]
         mean, error = mean_and_error(2.0 * np.array(energies) / (freedom * BOLTZMANN_EV_PER_K))
         publish(f"NVT, water: temperature of {element} {mean:.2f} ± {error:.2f} K")
-        # Velocity Verlet's velocities make a vibration colder by (ω dt)²/6, 1.8 % for the stretching of O-H:
-        # 1 % for all of hydrogen's motion, and the same energy more for the oxygens, of which there are half
-        # as many.
-        assert abs(mean - TEMPERATURE_K) <= 3.0 * error + 0.02 * TEMPERATURE_K
+        # Velocity Verlet's velocities make a vibration colder by (ω dt)²/6, 1.8 % for the stretching of O-H.
+        # That is a third of the hydrogens' motion: they are 0.7 K below the mean, the oxygens 1.3 K above.
+        assert abs(mean - TEMPERATURE_K) <= 3.0 * error + 1.5
 
 
 def test_kinetic_energy_has_the_canonical_distribution(nvt_run: Path, publish: Callable[[str], None]) -> None:
