@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fastdp
 from fastdp.output.checkpoint import load_latest
 from fastdp.output.trajectory import Trajectory
 
@@ -37,7 +38,7 @@ def test_kill_at_random(tmp_path: Path) -> None:
         }
         process = subprocess.Popen(
             [sys.executable, str(SCRIPT), json.dumps(task)],
-            env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])},
+            env={**os.environ, "PYTHONPATH": str(Path(fastdp.__file__).parents[1])},
             stderr=subprocess.PIPE,
         )
         table = tmp_path / "thermo.csv"
