@@ -72,7 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FastDPError as error:
         print(f"fastdp: {error}", file=sys.stderr)
         return error.exit_code
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("fastdp_ext."):
+            print(
+                "fastdp: its compiled part is not here. Run `pip install .` in the source folder, and start "
+                "fastdp from another one",
+                file=sys.stderr,
+            )
+            return FastDPError.exit_code
         traceback.print_exc()
         print(
             f"fastdp {__version__}: this is a defect in fastdp, not in your input. Please report it with the "

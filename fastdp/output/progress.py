@@ -136,6 +136,10 @@ def duration_text(seconds: float) -> str:
 
 def closing_text(summary: RunSummary) -> str:
     """Return what is said at the end of a run: physics, time, speed and files."""
+    if summary.steps == 0:
+        return "\n".join(
+            ["", "nothing was left to do: all stages are complete", *(f"written: {p}" for p in summary.files)]
+        )
     stages: list[tuple[str, ...]] = [
         ("stage", "steps", "temperature (K)", "drift (eV/atom/ps)", "scatter (eV/atom)")
     ]

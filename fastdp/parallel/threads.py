@@ -76,10 +76,17 @@ def thread_limits(threads: int | None = None) -> Iterator[int]:
     before = numba.get_num_threads()
     numba.set_num_threads(chosen)
     try:
-        with _blas_controller().limit(limits=1, user_api="blas"):
+        with one_blas_thread():
             yield chosen
     finally:
         numba.set_num_threads(before)
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Hold BLAS to one thread until the context ends: its threads would compete with those of the kernels."""
+    with _blas_controller().limit(limits=1, user_api="blas"):
+        yield
 
 
 @functools.cache

@@ -2,8 +2,8 @@
 
 The errors of the spline basis and of the projector are independent, so they are found one after the
 other by bisection, each for its share of the tolerance, and the combination is measured last. What is
-measured are forces on the user's structure as it is, thermally displaced, and strained; none of these
-was used to build the projector.
+measured are forces on the user's structure as it is, thermally displaced, and strained. Projector and
+layers were built from single environments, displaced and strained otherwise than these.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from fastdp.errors import InputError
 from fastdp.model.description import Array, DeepPotential
+from fastdp.parallel.threads import one_blas_thread
 from fastdp.potential.compressed.builder import Choice, Compressor
 from fastdp.potential.compressed.compressed_model import CompressedModel
 from fastdp.potential.compressed.measurement import Atoms, Probe, make_probe, regions
@@ -92,6 +93,7 @@ class CompressionReport:
         return max(error for _, error in self.errors)
 
 
+@one_blas_thread()
 def compress(
     description: DeepPotential,
     atoms: Atoms,
