@@ -203,8 +203,11 @@ class CompressedPotential(Potential):
 
 
 def _chunks(neighbours: VerletList, threads: int) -> NDArray[np.int64]:
-    """Cut the sorted atoms into chunks of one type each, of equal size, a multiple of the threads."""
-    rows: list[tuple[int, int, int]] = []
+    """Cut the sorted atoms into chunks of one type each, so that every thread gets a share of each type.
+
+    Threads take the chunks in equal contiguous parts, and atoms of different types cost differently.
+    """
+    parts: list[list[tuple[int, int, int]]] = [[] for _ in range(threads)]
     for alpha, (start, stop) in enumerate(
         zip(neighbours.type_start[:-1], neighbours.type_start[1:], strict=True)
     ):
@@ -213,5 +216,6 @@ def _chunks(neighbours: VerletList, threads: int) -> NDArray[np.int64]:
             continue
         count = min(n, threads * -(-n // (threads * ATOMS_PER_CHUNK)))
         edges = start + (n * np.arange(count + 1)) // count
-        rows.extend((edges[c], edges[c + 1], alpha) for c in range(count))
-    return np.array(rows, dtype=np.int64).reshape(-1, 3)
+        for c in range(count):
+            parts[c * threads // count].append((edges[c], edges[c + 1], alpha))
+    return np.array([row for part in parts for row in part], dtype=np.int64).reshape(-1, 3)
