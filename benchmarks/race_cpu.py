@@ -251,7 +251,8 @@ def plot(results: list[dict], path: Path) -> None:
     axes.set_yticks(place, labels)
     axes.invert_yaxis()
     axes.set_xlabel("thousand atom·steps per second")
-    axes.legend(loc="lower right")
+    axes.margins(x=0.1)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=3, frameon=False)
     figure.savefig(path, dpi=150)
 
 
