@@ -22,7 +22,8 @@ from fastdp.potential.compressed.step_kernels import (
 )
 
 ATOMS_PER_CHUNK = 96
-"""Largest chunk: large enough for the GEMMs, small enough that its arrays stay in the second cache."""
+"""Largest chunk: large enough for the GEMMs to reach their rate, small enough that the arrays of a chunk stay
+in the second cache."""
 
 DTYPES = {"double": np.float64, "mixed": np.float32}
 

@@ -1,7 +1,7 @@
 """Choosing basis and ranks: the cheapest compressed model whose measured force error meets the tolerance.
 
-The errors of the spline basis and of the projector are independent, so they are found one after the
-other by bisection, each for its share of the tolerance, and the combination is measured last. What is
+The errors of projector, thin layers and spline basis are independent, so they are found one after the
+other by bisection, each for its share of the tolerance, the earlier ones in place. What is
 measured are forces on the user's structure as it is, thermally displaced, and strained. Projector and
 layers were built from single environments, displaced and strained otherwise than these.
 """
@@ -23,17 +23,23 @@ from fastdp.potential.compressed.potential import CompressedPotential
 from fastdp.potential.compressed.shortest import shortest_distances
 
 DEGREES = (3, 5)
+"""Of the splines that are tried."""
+
 SIZES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 512)
+"""Numbers of basis functions that are tried."""
+
 THRESHOLDS = tuple(10.0 ** (-0.25 * k) for k in range(4, 45))
+"""Singular values, relative to the largest, below which channels are dropped."""
 
 LAYER_THRESHOLDS = tuple(10.0 ** (-0.25 * k) for k in range(8, 37))
+"""Forces that a layer may leave out, eV/Å."""
 
 LAYER_MARGIN = 0.1
 """The layers leave out this much less than the test structures would allow: it costs 4 % (copper) to 27 %
 (water) of the multiply-adds, and structures unlike these ones need it, see benchmarks/NOTES.md."""
 
 SHARE = 0.5
-"""Part of the tolerance that basis and projector together may use: the margin for other structures."""
+"""Part of the tolerance that projector, layers and basis may use together: the margin for other structures."""
 
 VARIANTS: tuple[tuple[str, Callable[[Atoms, np.random.Generator], Atoms]], ...] = (
     ("start structure", lambda atoms, _: atoms),
@@ -48,7 +54,8 @@ SOFTNESS_IN_CUTOFFS = 0.5
 """a of the radial map u = r/(r + a), in cutoffs: best of those tried, see benchmarks/NOTES.md."""
 
 PAIR_COST = {3: 60.0, 5: 90.0}
-"""Multiply-adds that the two loops over neighbours cost for each neighbour, by degree (measured)."""
+"""Multiply-adds that the two loops over neighbours cost for each neighbour, by degree: counted in the
+kernels, with the geometry. It only has to rank the degrees."""
 
 SEED = 20180709
 """Of displacements and samples; fixed, so that the same input gives the same potential."""
