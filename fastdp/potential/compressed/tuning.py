@@ -39,7 +39,7 @@ LAYER_MARGIN = 0.1
 (water) of the multiply-adds, and structures unlike these ones need it, see benchmarks/NOTES.md."""
 
 SHARE = 0.5
-"""Part of the tolerance that projector, layers and basis may use together: the margin for other structures."""
+"""Part of the tolerance that projector, layers and basis may use together; the rest is the margin."""
 
 VARIANTS: tuple[tuple[str, Callable[[Atoms, np.random.Generator], Atoms]], ...] = (
     ("start structure", lambda atoms, _: atoms),
