@@ -95,7 +95,12 @@ def input_tangents(tau: Array, tau_tangent: Array, axis_matrix: Array | None) ->
 
 
 def gather_statistics(
-    layers: Sequence[FactoredLayer], features: Array, tangents: Array, owner: Array, weights: Array
+    layers: Sequence[FactoredLayer],
+    features: Array,
+    weights: Array,
+    tangents: Array,
+    owner: Array,
+    moves: Array,
 ) -> list[LayerStatistics]:
     """Run an ensemble through a network and balance each of its layers.
 
@@ -105,12 +110,14 @@ def gather_statistics(
         Whole.
     features : (n, width) float64
         Inputs.
+    weights : (n,) float64
+        How much the squared error at each of them counts.
     tangents : (m, width) float64
         Changes of the inputs, for 1 Å of one neighbour.
     owner : (m,) int
         Which input each tangent belongs to.
-    weights : (m,) float64
-        Moves that each tangent stands for.
+    moves : (m,) float64
+        How many moves each tangent stands for.
 
     Returns
     -------
@@ -129,12 +136,22 @@ def gather_statistics(
         slopes.append(slope)
 
     statistics = []
+    half = np.sqrt(weights)
     gradient = np.ones((len(features), 1))
     for k in reversed(range(len(layers))):
         layer = layers[k]
         at_z = gradient * slopes[k]
         if k < len(layers) - 1:
-            statistics.append(_balance_layer(layer, inputs[k], input_changes[k], weights, at_z))
+            # The error of a force is a product of a tangent and a gradient: each carries half of the weight.
+            statistics.append(
+                _balance_layer(
+                    layer,
+                    inputs[k],
+                    input_changes[k] * np.sqrt(moves * half[owner])[:, None],
+                    at_z * np.sqrt(half)[:, None],
+                    half,
+                )
+            )
         below = at_z @ layer.left.T
         if layer.shortcut == "identity":
             below += gradient
@@ -172,11 +189,11 @@ def thin(
 
 
 def _balance_layer(
-    layer: FactoredLayer, x: Array, x_change: Array, weights: Array, gradient: Array
+    layer: FactoredLayer, x: Array, x_change: Array, gradient: Array, weights: Array
 ) -> LayerStatistics:
-    mean = x.mean(axis=0)
-    centred = x - mean
-    c_x = VALUE_LENGTH**-2 * centred.T @ centred + (x_change * weights[:, None]).T @ x_change
+    mean = np.average(x, axis=0, weights=weights)
+    centred = (x - mean) * np.sqrt(weights)[:, None]
+    c_x = VALUE_LENGTH**-2 * centred.T @ centred + x_change.T @ x_change
     a, a_inverse = _roots(c_x / len(x))
     b, b_inverse = _roots(gradient.T @ gradient / len(x))
     u, sigma, vt = np.linalg.svd(a.T @ layer.left @ b, full_matrices=False)
