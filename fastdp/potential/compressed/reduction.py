@@ -23,6 +23,12 @@ from fastdp.potential.compressed.compressed_model import FactoredLayer
 VALUE_LENGTH = 1.0
 """Å; weight of the values of x against their tangents, which are per Å."""
 
+USUAL_WIDTH = 240
+"""Of a hidden layer; only sets the scale of thresholds."""
+
+SINGLE = 0.4
+"""Largest σ left out over the root of the sum of squares of all that are, where σ falls by a tenth each."""
+
 FLOOR = 1.0e-9
 """Multiple of the mean of a covariance that is added to its diagonal: directions that were not seen."""
 
@@ -49,9 +55,14 @@ class LayerStatistics:
     mean: Array
 
     def rank(self, threshold: float) -> int:
-        """Return the smallest rank that leaves out at most `threshold`, eV/Å."""
-        tail = np.sqrt(np.cumsum(self.singular_values[::-1] ** 2)[::-1])
-        return max(1, int(np.sum(tail > threshold)))
+        """Return the rank for a threshold, eV/Å.
+
+        A direction costs multiply-adds in proportion to n_in + n_out; over all layers, the same error is had
+        for least cost if every direction is kept whose σ² for its cost is above the same limit. The threshold
+        is what a layer of `USUAL_WIDTH` inputs and outputs leaves out about.
+        """
+        usual = np.sqrt((self.left.shape[0] + self.right.shape[1]) / (2.0 * USUAL_WIDTH))
+        return max(1, int(np.sum(self.singular_values > SINGLE * threshold * usual)))
 
 
 def input_features(tau: Array, axis_matrix: Array | None) -> Array:
