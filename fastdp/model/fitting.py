@@ -52,7 +52,7 @@ def fitting_constant(description: DeepPotential, centre_type: int) -> float:
         α.
     """
     fitting = description.fitting
-    network = fitting.networks[centre_type]
+    network = (fitting.vacuum_networks or fitting.networks)[centre_type]
     vacuum = 0.0
     if fitting.subtract_vacuum[centre_type]:
         vacuum = float(forward(network, np.zeros((1, network.n_in)))[0, 0])

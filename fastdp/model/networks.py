@@ -49,6 +49,35 @@ def forward_with_tangent(network: Network, x: Array, tangent: Array) -> tuple[Ar
     return x, tangent
 
 
+def forward_with_pullback(network: Network, x: Array) -> tuple[Array, Callable[[Array], Array]]:
+    """Return the network's output, and the function from ∂L/∂y to ∂L/∂x.
+
+    Parameters
+    ----------
+    network : Network
+    x : (n, n_in) float64
+
+    Returns
+    -------
+    y : (n, n_out) float64
+    pullback : callable
+        From (n, n_out) to (n, n_in).
+    """
+    slopes = []
+    for layer in network.layers:
+        activation = ACTIVATIONS[layer.activation]
+        z = x @ layer.weight + layer.bias
+        slopes.append(activation.derivative(z) * _timestep(layer))
+        x = _shortcut(layer, x) + activation.value(z) * _timestep(layer)
+
+    def pullback(gradient: Array) -> Array:
+        for layer, slope in zip(reversed(network.layers), reversed(slopes), strict=True):
+            gradient = _shortcut_transposed(layer, gradient) + (gradient * slope) @ layer.weight.T
+        return gradient
+
+    return x, pullback
+
+
 def forward_with_gradient(network: Network, x: Array) -> tuple[Array, Array]:
     """Return the output of a network that is one wide, and its gradient.
 
@@ -64,16 +93,8 @@ def forward_with_gradient(network: Network, x: Array) -> tuple[Array, Array]:
     gradient : (n, n_in) float64
         dy/dx.
     """
-    slopes = []
-    for layer in network.layers:
-        activation = ACTIVATIONS[layer.activation]
-        z = x @ layer.weight + layer.bias
-        slopes.append(activation.derivative(z) * _timestep(layer))
-        x = _shortcut(layer, x) + activation.value(z) * _timestep(layer)
-    gradient = np.ones_like(x)
-    for layer, slope in zip(reversed(network.layers), reversed(slopes), strict=True):
-        gradient = _shortcut_transposed(layer, gradient) + (gradient * slope) @ layer.weight.T
-    return x[:, 0], gradient
+    y, pullback = forward_with_pullback(network, x)
+    return y[:, 0], pullback(np.ones_like(y))
 
 
 def _timestep(layer: DenseLayer) -> Array | float:

@@ -12,11 +12,12 @@ Both functions vanish at the cutoff together with their first two derivatives.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from fastdp.errors import UnsupportedModelError
-from fastdp.model.description import Array, DeepPotential, SmoothSwitch
-from fastdp.model.networks import forward
+from fastdp.model.description import Array, DeepPotential, SeE2ADescriptor, SmoothSwitch
+from fastdp.model.embeddings import embed, value_at
 
 
 def switch_and_derivative(switch: SmoothSwitch, r: Array) -> tuple[Array, Array]:
@@ -40,6 +41,51 @@ def switch_and_derivative(switch: SmoothSwitch, r: Array) -> tuple[Array, Array]
     u = np.where(r >= switch.cutoff, 1.0, u)
     w = np.where(u < 1.0, u**3 * (-6.0 * u**2 + 15.0 * u - 10.0) + 1.0, 0.0)
     return w, -30.0 * (u * (1.0 - u)) ** 2 / switch.width
+
+
+@dataclass(frozen=True)
+class InverseDistance:
+    """Functions of the distance that environment rows are made of, and their derivatives by r.
+
+    Attributes
+    ----------
+    w, s, t : (n,) float64
+        w(r), s = w/(r + p) and t = w r/(r + p)².
+    w_derivative, s_derivative, t_derivative : (n,) float64
+    """
+
+    w: Array
+    s: Array
+    t: Array
+    w_derivative: Array
+    s_derivative: Array
+    t_derivative: Array
+
+
+def inverse_distance(switch: SmoothSwitch, r: Array, protection: float = 0.0) -> InverseDistance:
+    """Return w, s and t with their derivatives.
+
+    Parameters
+    ----------
+    switch : SmoothSwitch
+    r : (n,) float64
+        Å, > 0.
+    protection : float
+        p, Å.
+
+    Returns
+    -------
+    InverseDistance
+    """
+    w, w_derivative = switch_and_derivative(switch, r)
+    distance = r + protection
+    s = w / distance
+    s_derivative = w_derivative / distance - w / distance**2
+    if protection == 0.0:
+        return InverseDistance(w, s, s, w_derivative, s_derivative, s_derivative)
+    ratio = r / distance
+    t_derivative = s_derivative * ratio + s * protection / distance**2
+    return InverseDistance(w, s, s * ratio, w_derivative, s_derivative, t_derivative)
 
 
 def radial_functions(
@@ -66,12 +112,11 @@ def radial_functions(
         return np.zeros((len(r), descriptor.n_channels)), np.zeros((len(r), descriptor.n_channels))
     mean = descriptor.mean[centre_type, neighbour_type]
     spread = descriptor.spread[centre_type, neighbour_type]
-    w, _ = switch_and_derivative(descriptor.switch, r)
-    s = w / r
-    s_hat = (s - mean[0]) / spread[0]
-    g = forward(network, s_hat[:, None])
-    a = g * s_hat[:, None] - padding_term(description, centre_type, neighbour_type)
-    b = g * (s / spread[1])[:, None]
+    inverse = inverse_distance(descriptor.switch, r, descriptor.protection)
+    s_hat = (inverse.s - mean[0]) / spread[0]
+    g, _, _ = embed(network, s_hat, inverse.w)
+    a = g * s_hat[:, None] - empty_slot_term(descriptor, centre_type, neighbour_type)
+    b = g * (inverse.t / spread[1])[:, None]
     return a, b
 
 
@@ -89,38 +134,32 @@ def radial_constant(description: DeepPotential, centre_type: int) -> Array:
     """
     descriptor = description.descriptor
     total = np.zeros(descriptor.n_channels)
-    for neighbour_type in range(descriptor.n_types):
-        term = padding_term(description, centre_type, neighbour_type)
-        total += descriptor.selection[neighbour_type] * term
+    # Where all types share the slots, `selection` has one entry, and any type tells what an empty slot adds.
+    for neighbour_type, selection in enumerate(descriptor.selection):
+        total += selection * empty_slot_term(descriptor, centre_type, neighbour_type)
     return total / descriptor.normaliser
 
 
-def padding_term(description: DeepPotential, centre_type: int, neighbour_type: int) -> Array:
+def empty_slot_term(descriptor: SeE2ADescriptor, centre_type: int, neighbour_type: int) -> Array:
     """Return G_k(ŝ₀) ŝ₀, what one empty slot adds to N_sel T_k0; zero for an excluded pair.
 
     Parameters
     ----------
-    description : DeepPotential
-    centre_type, neighbour_type : int
+    descriptor : SeE2ADescriptor
+    centre_type : int
+    neighbour_type : int
+        For which the slot is; the type of the frame's first atom if the slots are for all types.
 
     Returns
     -------
     (K,) float64
-
-    Raises
-    ------
-    UnsupportedModelError
-        If the empty slots of an excluded pair count, which no reader yields.
     """
-    descriptor = description.descriptor
+    if descriptor.empty_term is not None:
+        return descriptor.empty_term[centre_type, neighbour_type]
     network = descriptor.embedding[centre_type][neighbour_type]
     if network is None:
-        if descriptor.excluded_padding != "dropped":
-            raise UnsupportedModelError(
-                f"{description.origin.path}: the empty slots of an excluded pair count, but it has no network"
-            )
         return np.zeros(descriptor.n_channels)
     mean = descriptor.mean[centre_type, neighbour_type, 0]
     spread = descriptor.spread[centre_type, neighbour_type, 0]
-    s_hat_0 = -mean / spread
-    return forward(network, np.array([[s_hat_0]]))[0] * s_hat_0
+    s_hat_0 = float(-mean / spread)
+    return value_at(network, s_hat_0) * s_hat_0

@@ -6,26 +6,22 @@ rest dropped, as the trainer does; the energy is then not continuous.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdp.errors import PairTooCloseError
-from fastdp.model.description import Array, DeepPotential
-from fastdp.model.environment import (
-    Neighbourhood,
-    nearest_within_selection,
-    pair_blocks,
-    pair_gradients,
-    sum_environment,
-)
-from fastdp.model.fitting import fitting_energy_and_gradient
+from fastdp.errors import UnsupportedModelError
+from fastdp.model.description import Array, DeepPotential, EnergyFitting
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential
-
-PAIRS_AT_ONCE = 16384
-"""Pairs that are processed together: about 100 MB for an embedding 100 wide."""
+from fastdp.potential.batches import (
+    PairBatch,
+    Parameters,
+    batches_of_list,
+    batches_of_pairs,
+    evaluate_batch,
+)
 
 
 class ReferencePotential(Potential):
@@ -39,11 +35,35 @@ class ReferencePotential(Potential):
     every_neighbour : bool
         Keep all neighbours instead of the nearest `selection`: what fast paths compute, and what they are
         compared to.
+    frame_parameters : (n,) float64, optional
+        fparam where the model takes them and has no defaults.
+    atom_parameters : (m,) or (n_atoms, m) float64, optional
+        aparam, of all atoms alike or of each.
+
+    Raises
+    ------
+    UnsupportedModelError
+        If the model does not give energies.
+    InputError
+        If parameters are missing.
     """
 
-    def __init__(self, description: DeepPotential, *, every_neighbour: bool = False) -> None:
+    def __init__(
+        self,
+        description: DeepPotential,
+        *,
+        every_neighbour: bool = False,
+        frame_parameters: Array | None = None,
+        atom_parameters: Array | None = None,
+    ) -> None:
+        if not isinstance(description.fitting, EnergyFitting):
+            raise UnsupportedModelError(
+                f"{description.origin.path}: gives no energies, but {description.fitting.kind}; such a model "
+                "cannot drive a run"
+            )
         self.description = description
         self.every_neighbour = every_neighbour
+        self._parameters = Parameters.for_model(description, frame_parameters, atom_parameters)
 
     @property
     def cutoff(self) -> float:
@@ -78,22 +98,7 @@ class ReferencePotential(Potential):
         """
         if between is not None:
             between()
-        _clear(result)
-        n_atoms, first, order = neighbours.n_atoms, neighbours.first, neighbours.order
-        positions, types = neighbours.extended_positions, neighbours.extended_types
-        for start, stop in _chunks(first[: n_atoms + 1]):
-            rows = neighbours.neighbours[first[start] : first[stop]]
-            centre = np.repeat(np.arange(start, stop), np.diff(first[start : stop + 1]))
-            self._add(
-                result,
-                atoms=order[start:stop],
-                atom_types=types[start:stop],
-                centre=centre - start,
-                neighbour=order[neighbours.owner[rows]],
-                neighbour_types=types[rows],
-                vectors=positions[rows] - positions[centre],
-            )
-        result.energy = float(np.sum(result.atomic_energies))
+        self._fill(result, batches_of_list(neighbours))
         result.virial_is_current = virial
 
     def evaluate_pairs(
@@ -108,7 +113,7 @@ class ReferencePotential(Potential):
         Parameters
         ----------
         types : (n_atoms,) int
-            Type of each atom.
+            Type of each atom; atoms of type −1 are left out.
         centre, neighbour : (n_pairs,) int
             Atoms of each pair; each pair occurs in both directions, and once for every periodic image.
         vectors : (n_pairs, 3) float64
@@ -124,79 +129,21 @@ class ReferencePotential(Potential):
             If two atoms are on top of each other.
         """
         result = Evaluation.empty(len(types))
-        order = np.argsort(centre, kind="stable")
-        first = np.searchsorted(centre[order], np.arange(len(types) + 1))
-        for start, stop in _chunks(first):
-            pairs = order[first[start] : first[stop]]
-            self._add(
-                result,
-                atoms=np.arange(start, stop),
-                atom_types=types[start:stop],
-                centre=centre[pairs] - start,
-                neighbour=neighbour[pairs],
-                neighbour_types=types[neighbour[pairs]],
-                vectors=vectors[pairs],
-            )
-        result.energy = float(np.sum(result.atomic_energies))
+        self._fill(result, batches_of_pairs(types, centre, neighbour, vectors))
         result.virial_is_current = True
         return result
 
-    def _add(
-        self,
-        result: Evaluation,
-        *,
-        atoms: NDArray[np.integer],
-        atom_types: NDArray[np.integer],
-        centre: NDArray[np.integer],
-        neighbour: NDArray[np.integer],
-        neighbour_types: NDArray[np.integer],
-        vectors: Array,
-    ) -> None:
-        """Add what the given atoms contribute; `centre` counts within them and is ascending."""
-        r = np.linalg.norm(vectors, axis=1)
-        if np.any(r == 0.0):
-            pair = int(np.argmin(r))
-            i, j = int(atoms[centre[pair]]), int(neighbour[pair])
-            raise PairTooCloseError(f"atoms {i} and {j} are on top of each other", atoms=(i, j))
-        near = np.flatnonzero(r < self.cutoff)
-        if not self.every_neighbour:
-            kept = nearest_within_selection(
-                self.description, centre[near], neighbour_types[near], vectors[near]
-            )
-            near = near[kept]
-        for centre_type in np.unique(atom_types):
-            members = np.flatnonzero(atom_types == centre_type)
-            pairs = near[atom_types[centre[near]] == centre_type]
-            neighbourhood = Neighbourhood(
-                centre_type=int(centre_type),
-                n_centres=len(members),
-                centre=np.searchsorted(members, centre[pairs]),
-                neighbour_types=neighbour_types[pairs],
-                vectors=vectors[pairs],
-            )
-            blocks = list(pair_blocks(self.description, neighbourhood))
-            environments = sum_environment(self.description, neighbourhood, blocks)
-            energies, gradient = fitting_energy_and_gradient(self.description, int(centre_type), environments)
-            g = pair_gradients(self.description, neighbourhood, blocks, gradient)
-            result.atomic_energies[atoms[members]] = energies
-            np.add.at(result.forces, atoms[centre[pairs]], g)
-            np.subtract.at(result.forces, neighbour[pairs], g)
-            result.virial -= g.T @ neighbourhood.vectors
-
-
-def _clear(result: Evaluation) -> None:
-    result.atomic_energies[:] = 0.0
-    result.forces[:] = 0.0
-    result.virial[:] = 0.0
-
-
-def _chunks(first: NDArray[np.integer]) -> Iterator[tuple[int, int]]:
-    """Yield ranges of atoms with at most `PAIRS_AT_ONCE` pairs, at least one atom each."""
-    n_atoms = len(first) - 1
-    start = 0
-    while start < n_atoms:
-        limit = first[start] + PAIRS_AT_ONCE
-        stop = int(np.searchsorted(first, limit, side="right")) - 1
-        stop = min(max(stop, start + 1), n_atoms)
-        yield start, stop
-        start = stop
+    def _fill(self, result: Evaluation, batches: Iterable[PairBatch]) -> None:
+        result.atomic_energies[:] = 0.0
+        result.forces[:] = 0.0
+        result.virial[:] = 0.0
+        for batch in batches:
+            for part in evaluate_batch(
+                self.description, batch, self._parameters, truncate=not self.every_neighbour
+            ):
+                g = part.pair_gradients(np.ones((len(part.atoms), 1)))
+                result.atomic_energies[part.atoms] = part.fitted.values[:, 0]
+                np.add.at(result.forces, part.centre, g)
+                np.subtract.at(result.forces, part.neighbour, g)
+                result.virial -= g.T @ part.vectors
+        result.energy = float(np.sum(result.atomic_energies))

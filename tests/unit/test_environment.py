@@ -6,11 +6,11 @@ import pytest
 from fastdp.model.environment import (
     Neighbourhood,
     environment_matrices,
-    nearest_within_selection,
     pair_blocks,
     pair_gradients,
 )
 from fastdp.model.fitting import fitting_energy_and_gradient
+from fastdp.model.neighbourhood import nearest
 from fastdp.model.networks import forward
 from fastdp.model.radial_functions import switch_and_derivative
 from fastdp.model.readers.registry import read_model
@@ -31,7 +31,7 @@ def test_sum_over_neighbours_equals_the_sum_over_all_slots(model_file, generator
     descriptor = description.descriptor
     counts = [[3, 11], [0, 0], [24, 1]]
     neighbourhood = random_neighbourhood(generator, 1, counts, description.cutoff)
-    matrices = environment_matrices(description, neighbourhood)
+    matrices = environment_matrices(description.descriptor, neighbourhood)
     for i in range(len(counts)):
         total = np.zeros((descriptor.n_channels, 4))
         for beta in (0, 1):
@@ -55,12 +55,12 @@ def test_pair_gradients_are_derivatives_of_the_energy(model_file, generator, nam
 
     def energies(vectors):
         moved = replace(neighbourhood, vectors=vectors)
-        return fitting_energy_and_gradient(description, alpha, environment_matrices(description, moved))[0]
+        return fitting_energy_and_gradient(description, alpha, environment_matrices(description.descriptor, moved))[0]
 
-    blocks = list(pair_blocks(description, neighbourhood))
-    matrices = environment_matrices(description, neighbourhood)
+    blocks = list(pair_blocks(description.descriptor, neighbourhood))
+    matrices = environment_matrices(description.descriptor, neighbourhood)
     _, gradient = fitting_energy_and_gradient(description, alpha, matrices)
-    g = pair_gradients(description, neighbourhood, blocks, gradient)
+    g = pair_gradients(description.descriptor, neighbourhood, blocks, gradient)
     h = 1e-5
     for pair in range(len(g)):
         for axis in range(3):
@@ -94,32 +94,27 @@ def test_energy_in_vacuum_is_the_bias(model_file):
     assert abs(energies[0] - description.fitting.bias[1]) > 1e-3
 
 
-def test_the_nearest_of_each_type_are_kept(model_file):
-    description = read_model(model_file("narrow_selection"))  # 3 of type 0, 5 of type 1
+def test_the_nearest_of_each_type_are_kept():
+    selection = np.array([3, 5])
     r = np.array([2.0, 1.0, 3.0, 1.5, 1.2, 1.1, 1.9, 1.8, 1.7, 1.6, 1.3])
     centre = np.array([0] * 5 + [1] * 6)
     types = np.array([0] * 5 + [1] * 6)
-    keep = nearest_within_selection(description, centre, types, np.column_stack((r, 0 * r, 0 * r)))
+    vectors = np.column_stack((r, 0 * r, 0 * r))
+    keep = nearest("nearest_of_each_type", selection, centre, types, vectors)
     np.testing.assert_array_equal(keep[:5], [False, True, False, True, True])
     np.testing.assert_array_equal(keep[5:], [True, False, True, True, True, True])
 
 
-def test_equal_distances_are_decided_by_order(model_file):
-    description = read_model(model_file("narrow_selection"))
-    keep = nearest_within_selection(description, np.zeros(4, int), np.zeros(4, int), np.eye(3)[[0, 1, 2, 0]])
+def test_equal_distances_are_decided_by_order():
+    zeros = np.zeros(4, int)
+    keep = nearest("nearest_of_each_type", np.array([3, 5]), zeros, zeros, np.eye(3)[[0, 1, 2, 0]])
     np.testing.assert_array_equal(keep, [True, True, True, False])
 
 
-def test_the_nearest_of_all_types_are_kept_first(model_file):
-    description = read_model(model_file("narrow_selection"))
-    descriptor = replace(description.descriptor, overflow_rule="nearest_of_all_types")
+def test_the_nearest_of_all_types_are_kept_first():
     r = np.linspace(1.0, 2.0, 10)
     types = np.array([1] * 7 + [0] * 3)
-    keep = nearest_within_selection(
-        replace(description, descriptor=descriptor),
-        np.zeros(10, int),
-        types,
-        np.column_stack((r, 0 * r, 0 * r)),
-    )
+    vectors = np.column_stack((r, 0 * r, 0 * r))
+    keep = nearest("nearest_of_all_types", np.array([3, 5]), np.zeros(10, int), types, vectors)
     # Eight slots in all: seven of type 1 and one of type 0 are nearest, of which five and one have a slot.
     np.testing.assert_array_equal(keep, [True] * 5 + [False] * 2 + [True] + [False] * 2)

@@ -1,13 +1,10 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from fastdp.errors import UnsupportedModelError
 from fastdp.model.description import SmoothSwitch
 from fastdp.model.environment import Neighbourhood, environment_matrices
 from fastdp.model.radial_functions import (
-    padding_term,
+    empty_slot_term,
     radial_constant,
     radial_functions,
     switch_and_derivative,
@@ -55,7 +52,7 @@ def test_sums_of_the_functions_give_the_environment_matrix(model_file, generator
     r = np.linalg.norm(vectors, axis=1)
     for alpha in (0, 1):
         neighbourhood = Neighbourhood(alpha, 1, np.zeros(30, dtype=int), types, vectors)
-        matrix = environment_matrices(description, neighbourhood)[0]
+        matrix = environment_matrices(description.descriptor, neighbourhood)[0]
         expected = np.zeros_like(matrix)
         expected[:, 0] = radial_constant(description, alpha)
         for beta in (0, 1):
@@ -72,11 +69,4 @@ def test_excluded_pairs_contribute_nothing(model_file):
     assert a.shape == b.shape == (2, description.descriptor.n_channels)
     assert not a.any()
     assert not b.any()
-    assert not padding_term(description, 0, 1).any()
-
-
-def test_padding_of_an_excluded_pair_without_network_is_refused(model_file):
-    description = read_model(model_file("excluded_two_sided"))
-    kept = replace(description, descriptor=replace(description.descriptor, excluded_padding="kept"))
-    with pytest.raises(UnsupportedModelError, match="empty slots of an excluded pair"):
-        radial_constant(kept, 0)
+    assert not empty_slot_term(description.descriptor, 0, 1).any()

@@ -1,0 +1,1 @@
+"""The mathematics of each descriptor in readable NumPy, one module each."""

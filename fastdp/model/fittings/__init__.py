@@ -1,0 +1,1 @@
+"""The mathematics of each kind of fitting in readable NumPy, one module each."""
