@@ -569,6 +569,8 @@ class PolarFitting:
     symmetrised : float
         1 in TensorFlow, ½ elsewhere.
     scale, shift : (n_types,) float64
+    bias : (n_types, width of F) float64 or None
+        Added to F.
     """
 
     networks: tuple[Network | None, ...]
@@ -578,6 +580,7 @@ class PolarFitting:
     shift: Array
     frame_parameters: ParameterInput = NO_PARAMETERS
     atom_parameters: ParameterInput = NO_PARAMETERS
+    bias: Array | None = None
     kind: str = "polar"
 
 

@@ -21,6 +21,8 @@ def _polar(kind: PolarFitting, alpha: int, described: Described, parameters: Arr
     rho = rotation_of(described)
     n, k, _ = rho.shape
     f, pull = network_values(network, described, parameters)
+    if kind.bias is not None:
+        f = f + kind.bias[alpha]
     if kind.diagonal:
         y = f[:, :, None] * np.eye(k)
     else:

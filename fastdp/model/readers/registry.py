@@ -14,7 +14,7 @@ HEAD_BYTES = 4096
 MAX_FILE_BYTES = 2**31
 """A GraphDef cannot be larger (2 GiB is protobuf's limit), and no model is."""
 
-READER_MODULES = ("frozen_graph", "other_formats")
+READER_MODULES = ("frozen_graph", "serialised_files", "torch_archive", "other_formats")
 """Modules of this package that register readers, in the order in which they are asked."""
 
 
@@ -44,21 +44,24 @@ class Reader:
     recognises : callable
         From the start of a file to whether it is of this format.
     read : callable
-        From the path to the description.
+        From the path, and the name of one of several models in the file, to the description.
     """
 
     name: str
     recognises: Callable[[FileStart], bool]
-    read: Callable[[Path], DeepPotential]
+    read: ReadHead
 
+
+Read = Callable[[Path], DeepPotential]
+ReadHead = Callable[[Path, str | None], DeepPotential]
 
 READERS: list[Reader] = []
 """All formats, in the order in which they are tried."""
 
 
 def reader(
-    name: str, recognises: Callable[[FileStart], bool]
-) -> Callable[[Callable[[Path], DeepPotential]], Callable[[Path], DeepPotential]]:
+    name: str, recognises: Callable[[FileStart], bool], *, heads: bool = False
+) -> Callable[[Callable[..., DeepPotential]], Callable[..., DeepPotential]]:
     """Register a function as the reader of a format.
 
     Parameters
@@ -66,21 +69,34 @@ def reader(
     name : str
     recognises : callable
         From the start of a file to whether it is of this format.
+    heads : bool
+        Whether a file may hold several models; the function then takes the name of one as well.
     """
 
-    def register(read: Callable[[Path], DeepPotential]) -> Callable[[Path], DeepPotential]:
-        READERS.append(Reader(name, recognises, read))
+    def register(read: Callable[..., DeepPotential]) -> Callable[..., DeepPotential]:
+        READERS.append(Reader(name, recognises, read if heads else _without_heads(read)))
         return read
 
     return register
 
 
-def read_model(path: str | Path) -> DeepPotential:
+def _without_heads(read: Read) -> ReadHead:
+    def read_only_head(path: Path, head: str | None) -> DeepPotential:
+        if head is not None:
+            raise ModelError(f"{path}: a file of this format holds one model; leave out the head {head!r}")
+        return read(path)
+
+    return read_only_head
+
+
+def read_model(path: str | Path, *, head: str | None = None) -> DeepPotential:
     """Read a Deep Potential from a file.
 
     Parameters
     ----------
     path : str or Path
+    head : str, optional
+        Which of several models in the file (checkpoints of multi-task training).
 
     Returns
     -------
@@ -100,11 +116,12 @@ def read_model(path: str | Path) -> DeepPotential:
     for candidate in READERS:
         if candidate.recognises(start):
             try:
-                return candidate.read(path)
+                return candidate.read(path, head)
             except OSError as error:
                 raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
     raise ModelError(
-        f"{path}: not a model file that fastdp knows; it reads TensorFlow graphs frozen by DeePMD-kit (.pb)"
+        f"{path}: not a model file that fastdp knows; it reads DeePMD-kit's .pb, .pbtxt, .dp, .hlo, .yaml, "
+        ".json, .pth and .pt"
     )
 
 
