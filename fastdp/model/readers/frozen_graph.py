@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from fastdp.errors import ModelError, UnsupportedModelError
-from fastdp.model.description import DeepPotential, Origin
-from fastdp.model.readers.energy_graph import EnergyGraph, energy_outputs, training_model
-from fastdp.model.readers.graph_check import check_energies
-from fastdp.model.readers.graph_def import FLOAT, Graph, parse_graph
-from fastdp.model.readers.graph_fitting import descriptor_width, read_energy_fitting
-from fastdp.model.readers.graph_refusals import USE_SE_E2_A, refuse_unsupported
-from fastdp.model.readers.graph_se_e2_a import ENVIRONMENT_OPERATIONS, read_se_e2_a
+from fastdp.model.description import DeepPotential, Origin, Precision
+from fastdp.model.readers.graph_check import check_values
+from fastdp.model.readers.graph_def import BFLOAT16, FLOAT, HALF, Graph, parse_graph
+from fastdp.model.readers.graph_descriptors import environment_operations, read_graph_descriptor
+from fastdp.model.readers.graph_embeddings import number_of_types
+from fastdp.model.readers.graph_fitting import GRAPH_FITTINGS, descriptor_width
+from fastdp.model.readers.graph_refusals import refuse_unsupported
+from fastdp.model.readers.model_graph import ModelGraph, model_outputs, training_model
 from fastdp.model.readers.registry import FileStart, reader
 
 FILE_FORMAT = "TensorFlow frozen graph"
@@ -67,36 +68,82 @@ def describe_graph(graph: Graph, file_format: str, sha256: str) -> DeepPotential
         If the model has a part that fastdp does not evaluate.
     """
     refuse_unsupported(graph)
-    model = _energy_graph(graph)
-    descriptor = read_se_e2_a(model, descriptor_width(model))
-    n_types = len(descriptor.selection)
+    model = _model_graph(graph)
+    n_types = _number_of_types(model)
+    descriptor = read_graph_descriptor(model, descriptor_width(model, n_types))
     type_names, name_notes = _type_names(graph, n_types)
     version, version_notes = _version(model)
+    tabulated = any(node.operation.startswith("TabulateFusion") for node in graph)
+    table_notes = ("compressed by dp compress: the embedding networks are tables",) if tabulated else ()
     description = DeepPotential(
         type_names=type_names,
         descriptor=descriptor,
-        fitting=read_energy_fitting(model, n_types),
+        fitting=GRAPH_FITTINGS[model.kind](model, n_types),
         precision=_precision(model),
         shortest_trained_distance=_shortest_distance(graph),
-        origin=Origin(graph.source, file_format, version, sha256, (*version_notes, *name_notes)),
+        origin=Origin(
+            graph.source, file_format, version, sha256, (*version_notes, *name_notes, *table_notes)
+        ),
     )
-    check_energies(model, description)
+    check_values(model, description)
     return description
 
 
-def _energy_graph(graph: Graph) -> EnergyGraph:
-    environments = [node for node in graph if node.operation in ENVIRONMENT_OPERATIONS]
-    atom_energy, energy = energy_outputs(graph)
+def _model_graph(graph: Graph) -> ModelGraph:
+    known = environment_operations()
+    environments = [node for node in graph if node.operation in known]
+    name = "model_attr/model_type"
+    kind = graph.text(name) if name in graph else "ener"
+    if kind not in GRAPH_FITTINGS:
+        raise UnsupportedModelError(
+            f"{graph.source}: found a model of something that fastdp does not evaluate ({name} is {kind!r}); it "
+            f"evaluates {', '.join(GRAPH_FITTINGS)}"
+        )
+    atomic, total = model_outputs(graph, kind)
+    outputs = (atomic,) if total is None else (atomic, total)
     if not environments:
         raise UnsupportedModelError(
-            f"{graph.source}: the graph has none of the operations that make the environment of se_e2_a "
-            f"({', '.join(ENVIRONMENT_OPERATIONS)}); {USE_SE_E2_A}"
+            f"{graph.source}: the graph has none of the operations that make the environment of a descriptor "
+            f"which fastdp evaluates ({', '.join(sorted(known))})"
         )
-    environment = environments[0]
-    path = graph.ancestors((atom_energy, energy), stop=frozenset((environment.name,)))
-    if environment.name not in path:
-        raise ModelError(f"{graph.source}: damaged: the energy does not depend on {environment.name!r}")
-    return EnergyGraph(graph, environment, atom_energy, energy, frozenset(path), training_model(graph))
+    path = graph.ancestors(outputs, stop=frozenset(node.name for node in environments))
+    environments = [node for node in environments if node.name in path]
+    if not environments:
+        raise ModelError(f"{graph.source}: damaged: the model's values depend on no environment")
+    model = ModelGraph(
+        graph,
+        kind,
+        environments[0],
+        tuple(environments),
+        atomic,
+        total,
+        frozenset(path),
+        training_model(graph),
+    )
+    # The parts of a hybrid are numbered; nothing says that their nodes come in this order.
+    suffixes = [model.part(number).suffix for number in range(len(environments))]
+    if len(environments) > 1:
+        if sorted(suffixes) != sorted(f"_{number}" for number in range(len(environments))):
+            raise UnsupportedModelError(
+                f"{graph.source}: found several descriptors which are no hybrid (scopes {', '.join(suffixes)})"
+            )
+        ordered = tuple(environments[suffixes.index(f"_{n}")] for n in range(len(environments)))
+        model = replace(model, environment=ordered[0], environments=ordered)
+    return model
+
+
+def _number_of_types(model: ModelGraph) -> int:
+    environment = model.environment
+    for key in ("sel_a", "sel"):
+        if environment.operation != "ProdEnvMatAMix" and key in environment.attributes:
+            number = len(environment.attributes[key].list.i)
+            if number:
+                return number
+    if len(environment.inputs) != 7:
+        raise ModelError(
+            f"{model.graph.source}: damaged: the node {environment.name!r} should have 7 inputs and sel"
+        )
+    return number_of_types(model)
 
 
 def _type_names(graph: Graph, n_types: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -111,7 +158,7 @@ def _type_names(graph: Graph, n_types: int) -> tuple[tuple[str, ...], tuple[str,
     return names, ()
 
 
-def _version(model: EnergyGraph) -> tuple[str, tuple[str, ...]]:
+def _version(model: ModelGraph) -> tuple[str, tuple[str, ...]]:
     """Return the graph version, and a note if it was inferred from what the graph has."""
     graph = model.graph
     name = "model_attr/model_version"
@@ -126,8 +173,12 @@ def _version(model: EnergyGraph) -> tuple[str, tuple[str, ...]]:
     return "0.x", (f"the file has no version; it looks like one of DeePMD-kit {inferred}",)
 
 
-def _precision(model: EnergyGraph) -> Literal["float64", "float32"]:
-    products = (model.graph[name] for name in model.path if model.graph[name].operation == "MatMul")
+def _precision(model: ModelGraph) -> Precision:
+    nodes = [model.graph[name] for name in model.path]
+    targets = {node.attributes["DstT"].type for node in nodes if "DstT" in node.attributes}
+    if targets & {HALF, BFLOAT16}:
+        return "float16"
+    products = (node for node in nodes if node.operation == "MatMul" or node.operation.startswith("Tabulate"))
     single = any(node.attributes["T"].type == FLOAT for node in products if "T" in node.attributes)
     return "float32" if single else "float64"
 

@@ -96,6 +96,12 @@ MESSAGES = _make_message_classes()
 FLOAT, DOUBLE, INT32, STRING, INT64, BOOL, BFLOAT16, HALF = 1, 2, 3, 7, 9, 10, 14, 19
 """Numbers of TensorFlow's data types (types.proto)."""
 
+TYPE_NAMES = {
+    "DT_FLOAT": FLOAT, "DT_DOUBLE": DOUBLE, "DT_INT32": INT32, "DT_STRING": STRING, "DT_INT64": INT64,
+    "DT_BOOL": BOOL, "DT_BFLOAT16": BFLOAT16, "DT_HALF": HALF,
+}  # fmt: skip
+"""What the text form calls them."""
+
 _DTYPES: dict[int, tuple[np.dtype[Any], str]] = {
     FLOAT: (np.dtype("<f4"), "float_val"),
     DOUBLE: (np.dtype("<f8"), "double_val"),

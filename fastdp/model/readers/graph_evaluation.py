@@ -38,7 +38,7 @@ def evaluate(
     outputs : iterable of str
         Nodes that are wanted.
     feeds : mapping of str to ndarray
-        Values of nodes (of their first output) that are not to be computed.
+        Values of nodes that are not to be computed; "name:1" is the second output.
 
     Returns
     -------
@@ -61,12 +61,14 @@ def evaluate(
         if name in feeds:
             continue
         node = graph[name]
-        if any(port != 0 for _, port in node.inputs):
-            raise UnsupportedModelError(
-                f"{graph.source}: the node {name!r} ({node.operation}) takes a second output of another "
-                "node, which no se_e2_a model frozen by DeePMD-kit does"
-            )
-        inputs = [values[source] for source, _ in node.inputs]
+        inputs = []
+        for source, port in node.inputs:
+            if port != 0 and f"{source}:{port}" not in feeds:
+                raise UnsupportedModelError(
+                    f"{graph.source}: the node {name!r} ({node.operation}) takes output {port} of {source!r}, "
+                    "which no model frozen by DeePMD-kit does that fastdp knows"
+                )
+            inputs.append(values[source] if port == 0 else np.asarray(feeds[f"{source}:{port}"]))
         values[name], done = _evaluate_node(graph, node, inputs, MAX_LIVE_ELEMENTS - live, MAX_WORK - work)
         live += values[name].size
         work += done
@@ -112,7 +114,7 @@ def _evaluate_node(
     if node.operation not in OPERATIONS:
         raise UnsupportedModelError(
             f"{graph.source}: found the operation {node.operation!r} (node {node.name!r}) on the way to the "
-            "energy, which fastdp does not evaluate; no se_e2_a model frozen by DeePMD-kit itself has it"
+            "energy, which fastdp does not evaluate; no model frozen by DeePMD-kit itself has it that fastdp knows"
         )
     operation = OPERATIONS[node.operation]
     try:

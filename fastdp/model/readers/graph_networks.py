@@ -9,7 +9,7 @@ import numpy as np
 from fastdp.errors import ModelError, UnsupportedModelError
 from fastdp.model.activations import ACTIVATIONS, register_silut
 from fastdp.model.description import Array, DenseLayer, Network, Shortcut
-from fastdp.model.readers.energy_graph import EnergyGraph
+from fastdp.model.readers.model_graph import ModelGraph
 from fastdp.model.readers.graph_def import FLOAT, Node
 from fastdp.model.readers.graph_evaluation import evaluate
 from fastdp.model.readers.graph_operations import OPERATIONS
@@ -31,13 +31,13 @@ def fitting_shortcut(layer: int, n_in: int, n_out: int) -> Shortcut:
 
 
 def read_layers(
-    model: EnergyGraph, names: list[tuple[str, str, str]], n_in: int, rule: ShortcutRule
+    model: ModelGraph, names: list[tuple[str, str, str]], n_in: int, rule: ShortcutRule
 ) -> tuple[DenseLayer, ...]:
     """Read hidden layers.
 
     Parameters
     ----------
-    model : EnergyGraph
+    model : ModelGraph
     names : list of (str, str, str)
         Names of each layer's matrix, bias and timestep; the last may be absent from the graph.
     n_in : int
@@ -70,7 +70,7 @@ def read_layers(
     return tuple(layers)
 
 
-def read_linear_layer(model: EnergyGraph, matrix: str, bias: str, n_in: int) -> DenseLayer:
+def read_linear_layer(model: ModelGraph, matrix: str, bias: str, n_in: int) -> DenseLayer:
     """Read a layer without activation function or shortcut.
 
     Raises
@@ -83,13 +83,13 @@ def read_linear_layer(model: EnergyGraph, matrix: str, bias: str, n_in: int) -> 
 
 
 def hidden_network(
-    model: EnergyGraph, names: list[tuple[str, str, str]], n_in: int, rule: ShortcutRule
+    model: ModelGraph, names: list[tuple[str, str, str]], n_in: int, rule: ShortcutRule
 ) -> Network:
     """Read a network of hidden layers only, as `read_layers`."""
     return Network(read_layers(model, names, n_in, rule))
 
 
-def read_activation(model: EnergyGraph, bias: str) -> str:
+def read_activation(model: ModelGraph, bias: str) -> str:
     """Return the name of the activation function of the layer that has this bias.
 
     The name in the training input is not consulted: the nodes between the layer's sum x W + b and the
@@ -97,7 +97,7 @@ def read_activation(model: EnergyGraph, bias: str) -> str:
 
     Parameters
     ----------
-    model : EnergyGraph
+    model : ModelGraph
     bias : str
         Name of the bias constant.
 
@@ -133,7 +133,7 @@ def read_activation(model: EnergyGraph, bias: str) -> str:
     return name
 
 
-def _elementwise_followers(model: EnergyGraph, start: Node) -> dict[str, None]:
+def _elementwise_followers(model: ModelGraph, start: Node) -> dict[str, None]:
     """Return `start` and the nodes that compute from it, from scalars and from nothing else."""
     graph = model.graph
     inside = {start.name: None}
@@ -150,7 +150,7 @@ def _elementwise_followers(model: EnergyGraph, start: Node) -> dict[str, None]:
     return inside
 
 
-def _is_scalar(model: EnergyGraph, name: str) -> bool:
+def _is_scalar(model: ModelGraph, name: str) -> bool:
     node = model.graph[name]
     while node.operation in ("Identity", "Cast") and node.inputs:
         node = model.graph[node.inputs[0][0]]
@@ -167,7 +167,7 @@ def _recognise(value: Array, tolerance: float) -> str | None:
     return name if errors[name] < tolerance else None
 
 
-def _recognise_silut(model: EnergyGraph, inside: dict[str, None], value: Array) -> str | None:
+def _recognise_silut(model: ModelGraph, inside: dict[str, None], value: Array) -> str | None:
     graph = model.graph
     for node in (graph[name] for name in inside):
         for source, _ in node.inputs:
@@ -178,7 +178,7 @@ def _recognise_silut(model: EnergyGraph, inside: dict[str, None], value: Array) 
     return None
 
 
-def _matrix(model: EnergyGraph, name: str, n_in: int) -> Array:
+def _matrix(model: ModelGraph, name: str, n_in: int) -> Array:
     weight = model.graph.numbers(name)
     if weight.ndim != 2 or weight.shape[0] != n_in or weight.shape[1] == 0:
         raise ModelError(
@@ -188,7 +188,7 @@ def _matrix(model: EnergyGraph, name: str, n_in: int) -> Array:
     return weight
 
 
-def _vector(model: EnergyGraph, name: str, n_out: int) -> Array:
+def _vector(model: ModelGraph, name: str, n_out: int) -> Array:
     vector = model.graph.numbers(name).ravel()
     if len(vector) != n_out:
         raise ModelError(

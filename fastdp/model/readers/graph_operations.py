@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdp.model.activations import ACTIVATIONS
-from fastdp.model.readers.graph_def import BOOL, DOUBLE, FLOAT, INT32, INT64, Node
+from fastdp.model.readers.graph_def import BOOL, DOUBLE, FLOAT, HALF, INT32, INT64, Node
 
 Values = list[NDArray[Any]]
 Compute = Callable[[Node, Values], Any]
@@ -126,7 +126,8 @@ def _identity(node: Node, inputs: Values) -> Any:
 
 @operation("Cast")
 def _cast(node: Node, inputs: Values) -> Any:
-    kinds = {FLOAT: np.float64, DOUBLE: np.float64, INT32: np.int64, INT64: np.int64, BOOL: np.bool_}
+    # Rounding in between is not followed: all real numbers are float64.
+    kinds = {FLOAT: np.float64, DOUBLE: np.float64, HALF: np.float64, INT32: np.int64, INT64: np.int64, BOOL: np.bool_}
     target = node.attributes["DstT"].type
     if target not in kinds:
         raise ValueError(f"cast to the data type {target}")
@@ -284,3 +285,59 @@ def _product_work(node: Node, inputs: Values) -> int:
 def _product(node: Node, inputs: Values) -> Any:
     a, b = _factors(node, inputs)
     return a @ b
+
+
+def _one_hot_size(node: Node, inputs: Values) -> int:
+    return inputs[0].size * max(0, int(inputs[1]))
+
+
+@operation("OneHot", size=_one_hot_size)
+def _one_hot(node: Node, inputs: Values) -> Any:
+    indices, depth, on, off = inputs
+    if _integer(node, "axis") not in (-1, indices.ndim):
+        raise ValueError("one-hot along an inner axis")
+    return np.where(indices[..., None] == np.arange(int(depth)), on, off)
+
+
+def _einsum_size(node: Node, inputs: Values) -> int:
+    return _einsum_extents(node, inputs)[0]
+
+
+def _einsum_work(node: Node, inputs: Values) -> int:
+    return _einsum_extents(node, inputs)[1]
+
+
+def _einsum_extents(node: Node, inputs: Values) -> tuple[int, int]:
+    """Return the number of elements of the result, and of multiply-adds."""
+    equation = node.attributes["equation"].s.decode()
+    terms, _, result = equation.partition("->")
+    extents: dict[str, int] = {}
+    for term, value in zip(terms.split(","), inputs, strict=True):
+        if not term.isalpha() or len(term) != value.ndim:
+            raise ValueError(f"the equation {equation!r:.40}")
+        for letter, extent in zip(term, value.shape, strict=True):
+            if extents.setdefault(letter, extent) != extent:
+                raise ValueError(f"the equation {equation!r:.40}")
+    return math.prod(extents[letter] for letter in result), math.prod(extents.values())
+
+
+@operation("Einsum", size=_einsum_size, work=_einsum_work)
+def _einsum(node: Node, inputs: Values) -> Any:
+    return np.einsum(node.attributes["equation"].s.decode(), *inputs)
+
+
+@operation("Mean")
+def _mean(node: Node, inputs: Values) -> Any:
+    return np.mean(inputs[0], axis=_axes(inputs[1]), keepdims=_flag(node, "keep_dims"))
+
+
+def _diagonal_size(node: Node, inputs: Values) -> int:
+    return inputs[0].size * inputs[0].shape[-1]
+
+
+@operation("MatrixDiag", "MatrixDiagV2", "MatrixDiagV3", size=_diagonal_size)
+def _matrix_diagonal(node: Node, inputs: Values) -> Any:
+    # Later versions take an offset and an extent too; unit matrices leave them at their defaults.
+    if len(inputs) > 1 and (np.any(inputs[1] != 0) or any(int(value) not in (-1,) for value in inputs[2:4])):
+        raise ValueError("a diagonal beside the main one")
+    return inputs[0][..., None] * np.eye(inputs[0].shape[-1])

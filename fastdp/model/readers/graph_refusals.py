@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastdp.errors import UnsupportedModelError
-from fastdp.model.readers.graph_def import BFLOAT16, HALF, Graph, Node
+from fastdp.model.readers.graph_def import Graph
 
-USE_SE_E2_A = "fastdp evaluates energy models with one se_e2_a descriptor; train one of these"
+USE_OTHER = "fastdp evaluates se_e2_a, se_e2_r, se_e3, hybrids, se_atten without attention and loc_frame"
 
 
 @dataclass(frozen=True)
@@ -47,39 +47,7 @@ def _operation(pattern: str) -> Callable[[Graph], str | None]:
     )
 
 
-def _other_model_type(graph: Graph) -> str | None:
-    name = "model_attr/model_type"
-    kind = graph.text(name) if name in graph else "ener"
-    return None if kind == "ener" else f"{name} is {kind!r}"
-
-
-def _count(name: str) -> Callable[[Graph], str | None]:
-    def found(graph: Graph) -> str | None:
-        number = graph.integer(name) if name in graph else 0
-        return f"{number} of them" if number else None
-
-    return found
-
-
-def _several_descriptors(graph: Graph) -> str | None:
-    descriptors = [node.name for node in graph if re.match("ProdEnvMat|Descrpt", node.operation)]
-    return f"nodes {', '.join(map(repr, descriptors))}" if len(descriptors) > 1 else None
-
-
-def _half_precision(graph: Graph) -> str | None:
-    def casts_to_half(node: Node) -> bool:
-        target = node.attributes["DstT"].type if "DstT" in node.attributes else 0
-        return node.operation == "Cast" and target in (HALF, BFLOAT16)
-
-    return next((f"node {node.name!r}" for node in graph if casts_to_half(node)), None)
-
-
 REFUSALS: tuple[Refusal, ...] = (
-    Refusal(
-        "the embedding tables of a compressed model (dp compress)",
-        "give the model as it was before dp compress; fastdp compresses it by itself",
-        _operation("TabulateFusion.*"),
-    ),
     Refusal(
         "atomic spins (DeepSPIN)",
         "fastdp has no magnetic degrees of freedom; use a model without spin",
@@ -100,33 +68,17 @@ REFUSALS: tuple[Refusal, ...] = (
         "fastdp has no long-range part; use a model that was trained without a modifier",
         _node_named("modifier_attr/"),
     ),
-    Refusal("a model of something else than energies", USE_SE_E2_A, _other_model_type),
-    Refusal("attention layers", USE_SE_E2_A, _node_named("attention_layer_")),
-    Refusal("a se_atten (DPA-1) descriptor", USE_SE_E2_A, _operation("ProdEnvMatAMix.*|DescrptSeAtten.*")),
-    Refusal("a se_a_mask descriptor", USE_SE_E2_A, _operation("DescrptSeAMask")),
-    Refusal("a quantised model (NVNMD)", USE_SE_E2_A, _operation(".*Nvnmd.*")),
     Refusal(
-        "several descriptors (hybrid, or several models in one graph)", USE_SE_E2_A, _several_descriptors
+        "attention layers (DPA-1)",
+        "it would need attention among the neighbours of an atom, and its derivative; train with attn_layer 0",
+        _node_named("attention_layer_"),
     ),
-    Refusal("a se_e2_r descriptor", USE_SE_E2_A, _operation("ProdEnvMatR.*|DescrptSeR")),
-    Refusal("a loc_frame descriptor", USE_SE_E2_A, _operation("Descrpt")),
-    Refusal("a se_e3 descriptor", USE_SE_E2_A, _node_named(r"filter_type_all[^/]*/matrix_\d+_\d+_\d+$")),
-    Refusal(
-        "a type embedding",
-        "train the se_e2_a descriptor without a type_embedding section",
-        _node_named(r"type_embed_net|t_typeebd|filter_type_all[^/]*/matrix_\d+($|_\D)"),
-    ),
-    Refusal("frame parameters (fparam)", "train without numb_fparam", _count("fitting_attr/dfparam")),
-    Refusal("atomic parameters (aparam)", "train without numb_aparam", _count("fitting_attr/daparam")),
+    Refusal("a se_a_mask descriptor", USE_OTHER, _operation("DescrptSeAMask")),
+    Refusal("a quantised model (NVNMD)", USE_OTHER, _operation(".*Nvnmd.*")),
     Refusal(
         "fitting layers shared between networks (layer_name)",
         "train without layer_name",
         _node_named("share_"),
-    ),
-    Refusal(
-        "mixed precision (hidden layers in 16 bits)",
-        "train in float64 or float32, or fine-tune and freeze without mixed_precision",
-        _half_precision,
     ),
 )
 

@@ -1,195 +1,227 @@
-"""The se_e2_a descriptor of a frozen graph."""
+"""The se_e2_a descriptor of a frozen graph, with and without type embeddings, and se_atten without attention."""
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdp.errors import ModelError, UnsupportedModelError
-from fastdp.model.description import Array, Network, SeE2ADescriptor, SmoothSwitch
-from fastdp.model.readers.energy_graph import EnergyGraph
-from fastdp.model.readers.graph_networks import embedding_shortcut, hidden_network
+from fastdp.model.description import (
+    Array,
+    Embedding,
+    EmbeddingTable,
+    Network,
+    SeE2ADescriptor,
+    StrippedEmbedding,
+    TabulatedNetwork,
+)
+from fastdp.model.embeddings import value_at
+from fastdp.model.networks import forward
+from fastdp.model.readers.graph_descriptors import GraphDescriptor, graph_descriptor
+from fastdp.model.readers.graph_embeddings import embedding_network, number_of_types, pair_networks
+from fastdp.model.readers.graph_environment import (
+    excluded_pairs,
+    normaliser_of,
+    selection_of,
+    statistics_of,
+    switch_of,
+)
+from fastdp.model.readers.graph_evaluation import evaluate
+from fastdp.model.readers.graph_tables import stripped_table, tables_of
+from fastdp.model.readers.model_graph import ModelGraph
+from fastdp.model.readers.serialised_networks import with_constant_inputs
 
-ENVIRONMENT_OPERATIONS = ("ProdEnvMatA", "DescrptSeA", "DescrptNorot")
-"""The op that makes environment rows: since 2.0, in 1.x, in 0.x."""
-
-TWO_SIDED_SCOPES = ("filter_type_{}", "DS_layer_type_{}")
-"""Scope of the embedding networks of one type of centre: since 1.0, in 0.x."""
-
-ONE_SIDED_SCOPE = "filter_type_all"
-
-MEAN_INPUT, SPREAD_INPUT = 5, 6
+STRIP_SUFFIXES = {"_two_side_ebd": False, "_one_side_ebd": True}
+"""What follows the names of the networks of type embeddings, and whether the centre's type is ignored."""
 
 
-def read_se_e2_a(model: EnergyGraph, descriptor_width: int) -> SeE2ADescriptor:
-    """Read the descriptor.
+@graph_descriptor("ProdEnvMatA", "DescrptSeA", "DescrptNorot")
+def _se_e2_a(model: ModelGraph) -> GraphDescriptor | None:
+    graph, scope = model.graph, f"filter_type_all{model.suffix}"
+    if f"{scope}/matrix_1_0_0" in graph or f"{scope}/TabulateFusionSeT" in graph:
+        return None
+    selection = selection_of(model)
+    n_types = len(selection)
+    statistics = statistics_of(model, selection, n_types)
+    if f"{scope}/matrix_1" in graph or f"{scope}/TabulateFusionSeAtten" in graph:
+        return _with_types(model, selection, n_types, statistics, mixed=False)
+    embedding, one_sided = pair_networks(model, n_types, "TabulateFusionSeA", "TabulateFusion")
+    return _finished(model, selection, statistics, embedding, one_sided, None, "se_e2_a")
 
-    Parameters
-    ----------
-    model : EnergyGraph
-    descriptor_width : int
-        Width of the fitting networks' input; the number of axis neurons follows from it.
+
+@graph_descriptor("ProdEnvMatAMix")
+def _se_atten(model: ModelGraph) -> GraphDescriptor:
+    selection = selection_of(model)
+    if len(selection) != 1:
+        raise ModelError(f"{model.graph.source}: damaged: sel of se_atten is {selection.tolist()}")
+    n_types = number_of_types(model)
+    return _with_types(model, selection, n_types, statistics_of(model, selection, n_types), mixed=True)
+
+
+def _finished(
+    model: ModelGraph,
+    selection: NDArray[np.int64],
+    statistics: tuple[Array, Array],
+    embedding: EmbeddingTable,
+    one_sided: bool,
+    empty_term: Array | None,
+    kind: str,
+) -> GraphDescriptor:
+    source = model.graph.source
+    widths = {network.n_out for row in embedding for network in row if network is not None}
+    if len(widths) != 1:
+        raise ModelError(f"{source}: the embedding networks should be of one width, but are {sorted(widths)}")
+    switch, normaliser, channels = switch_of(model), normaliser_of(model, selection), widths.pop()
+
+    def complete(width: int) -> SeE2ADescriptor:
+        axis_neurons, remainder = divmod(width, channels)
+        if remainder or not 0 < axis_neurons <= channels:
+            raise ModelError(
+                f"{source}: the fitting network takes {width} numbers of a descriptor, which is not a multiple of "
+                f"the embedding's width, {channels}"
+            )
+        return SeE2ADescriptor(
+            switch=switch,
+            selection=selection,
+            normaliser=normaliser,
+            axis_neurons=axis_neurons,
+            mean=statistics[0],
+            spread=statistics[1],
+            embedding=embedding,
+            type_one_side=one_sided,
+            overflow_rule="nearest_of_each_type" if len(selection) == len(embedding) else "nearest_of_any_type",
+            empty_term=empty_term,
+            kind=kind,
+        )
+
+    axis = model.settings.get("axis_neuron")
+    return GraphDescriptor(complete, channels * axis if isinstance(axis, int) else None)
+
+
+def type_embedding(model: ModelGraph, n_types: int) -> Array:
+    """Return the embedding of each type, (n_types, n), as the graph computes it.
 
     Raises
     ------
     ModelError
-        If a part is missing or the parts do not fit together.
-    UnsupportedModelError
-        If the statistics are not the same for all neighbours of a type, or not isotropic.
+        If it is missing or of another shape.
     """
-    source = model.graph.source
-    selection = _selection(model)
-    mean, spread = _statistics(model, selection)
-    embedding, one_sided = _embedding(model, len(selection))
-    widths = {network.n_out for row in embedding for network in row if network is not None}
-    if len(widths) != 1:
-        raise ModelError(f"{source}: the embedding networks should be of one width, but are {sorted(widths)}")
-    axis_neurons, remainder = divmod(descriptor_width, widths.pop())
-    if remainder or axis_neurons == 0:
-        raise ModelError(
-            f"{source}: the fitting network takes {descriptor_width} numbers, which is not a multiple of the "
-            "embedding's width"
-        )
-    return SeE2ADescriptor(
-        switch=_switch(model),
-        selection=selection,
-        normaliser=_normaliser(model, selection),
-        axis_neurons=axis_neurons,
-        mean=mean,
-        spread=spread,
-        embedding=embedding,
-        type_one_side=one_sided,
-    )
+    graph = model.graph
+    table = np.asarray(evaluate(graph, ("t_typeebd",), {})["t_typeebd"], dtype=np.float64)
+    if table.ndim != 2 or table.shape[0] not in (n_types, n_types + 1) or not np.isfinite(table).all():
+        raise ModelError(f"{graph.source}: damaged: t_typeebd has the shape {table.shape} for {n_types} types")
+    return table[:n_types]
 
 
-def _attribute(model: EnergyGraph, key: str) -> Any:
-    if key not in model.environment.attributes:
-        raise ModelError(
-            f"{model.graph.source}: damaged: the node {model.environment.name!r} has no attribute {key!r}"
-        )
-    return model.environment.attributes[key]
-
-
-def _selection(model: EnergyGraph) -> NDArray[np.int64]:
-    selection = np.array(_attribute(model, "sel_a").list.i, dtype=np.int64)
-    if len(selection) == 0 or selection.min() < 0 or not 0 < selection.sum() < 2**31:
-        raise ModelError(f"{model.graph.source}: damaged: sel is {selection.tolist()}")
-    radial = np.array(_attribute(model, "sel_r").list.i)
-    if np.any(radial != 0):
+def _with_types(
+    model: ModelGraph,
+    selection: NDArray[np.int64],
+    n_types: int,
+    statistics: tuple[Array, Array],
+    *,
+    mixed: bool,
+) -> GraphDescriptor:
+    """Return a descriptor whose networks take the types' embeddings; they are written into each pair's."""
+    te = type_embedding(model, n_types)
+    padded = np.vstack((te, np.zeros((1, te.shape[1]))))
+    pad = n_types
+    excluded = excluded_pairs(model, n_types)
+    mean, spread = statistics
+    of_pair, one_sided, smooth = _type_networks(model, n_types, padded, statistics)
+    if smooth and excluded:
         raise UnsupportedModelError(
-            f"{model.graph.source}: found neighbours with radial information only (sel_r {radial.tolist()}), "
-            "which fastdp does not evaluate; train with a se_e2_a descriptor"
+            f"{model.graph.source}: found excluded pairs together with smooth_type_embedding, which DeePMD-kit's "
+            "TensorFlow graphs evaluate in a way of their own and fastdp does not"
         )
-    return selection
+    rows: list[list[Embedding | None]] = []
+    empty: list[list[Array]] = []
+    stripped = isinstance(of_pair(0, 0), StrippedEmbedding)
+    for alpha in range(n_types):
+        rows.append([None if (alpha, beta) in excluded else of_pair(alpha, beta) for beta in range(n_types)])
+        terms = []
+        for beta in range(n_types):
+            # Concatenated, an empty slot of a section has the section's type; all others have the row of zeros.
+            network = of_pair(alpha, pad if mixed or stripped else beta)
+            s_hat_0 = float(-mean[alpha, beta, 0] / spread[alpha, beta, 0])
+            gone = not mixed and (alpha, beta) in excluded
+            terms.append(np.zeros(network.n_out) if gone else value_at(network, s_hat_0) * s_hat_0)
+        empty.append(terms)
+    kind = "se_atten" if mixed else "se_e2_a with type embedding"
+    table = tuple(tuple(row) for row in rows)
+    return _finished(model, selection, statistics, table, one_sided, np.array(empty), kind)
 
 
-def _normaliser(model: EnergyGraph, selection: NDArray[np.int64]) -> int:
-    name = "descrpt_attr/original_sel"
-    total = int(model.graph.constant(name).sum()) if name in model.graph else int(selection.sum())
-    if total <= 0:
-        raise ModelError(f"{model.graph.source}: damaged: {name} adds up to {total}")
-    return total
+PairNetwork = Callable[[int, int], Embedding]
 
 
-def _switch(model: EnergyGraph) -> SmoothSwitch:
-    # The op keeps the radii in float32, and their difference too.
-    cutoff, inner = np.float32(_attribute(model, "rcut_r").f), np.float32(_attribute(model, "rcut_r_smth").f)
-    if not (math.isfinite(cutoff) and 0.0 <= inner < cutoff):
-        raise ModelError(f"{model.graph.source}: damaged: rcut is {cutoff} Å and rcut_smth {inner} Å")
-    return SmoothSwitch(inner=float(inner), cutoff=float(cutoff), width=float(cutoff - inner))
-
-
-def _statistics(model: EnergyGraph, selection: NDArray[np.int64]) -> tuple[Array, Array]:
-    """Return mean and spread by types of centre and neighbour."""
-    source = model.graph.source
-    if len(model.environment.inputs) != 7:
-        raise ModelError(f"{source}: damaged: the node {model.environment.name!r} should have 7 inputs")
-    mean = _by_neighbour_type(model, model.environment.inputs[MEAN_INPUT][0], selection)
-    spread = _by_neighbour_type(model, model.environment.inputs[SPREAD_INPUT][0], selection)
-    if np.any(mean[..., 1:] != 0.0) or np.any(spread[..., 2:] != spread[..., 1:2]):
-        raise UnsupportedModelError(
-            f"{source}: the statistics t_avg and t_std treat x, y and z differently, so that the energy "
-            "would depend on the orientation; fastdp does not evaluate such a model"
-        )
-    if np.any(spread <= 0.0):
-        raise ModelError(f"{source}: damaged: t_std has values that are not positive")
-    return mean, spread
-
-
-def _by_neighbour_type(model: EnergyGraph, name: str, selection: NDArray[np.int64]) -> Array:
-    n_types, n_slots = len(selection), int(selection.sum())
-    values = model.graph.numbers(name)
-    if values.size != n_types * n_slots * 4:
-        raise ModelError(
-            f"{model.graph.source}: damaged: {name!r} has {values.size} numbers, not {n_types}·{n_slots}·4"
-        )
-    values = values.reshape(n_types, n_slots, 4)
-    result = np.empty((n_types, n_types, 4))
-    for beta, stop in enumerate(np.cumsum(selection)):
-        start = stop - selection[beta]
-        # A type without slots has no statistics, and nothing ever asks for them.
-        first = values[:, min(start, n_slots - 1)]
-        if np.any(values[:, start:stop] != first[:, None]):
-            raise UnsupportedModelError(
-                f"{model.graph.source}: the statistics in {name!r} differ between neighbours of the same "
-                "type; fastdp does not evaluate such a model (DeePMD-kit's own training never gives one)"
+def _type_networks(
+    model: ModelGraph, n_types: int, types: Array, statistics: tuple[Array, Array]
+) -> tuple[PairNetwork, bool, bool]:
+    """Return the embedding of a pair (the neighbour's type may be `n_types`: none), one-sidedness, smoothness."""
+    graph, scope = model.graph, f"filter_type_all{model.suffix}"
+    width = types.shape[1]
+    strip = next((name for name in STRIP_SUFFIXES if f"{scope}/matrix_1{name}" in graph), None)
+    table = f"{scope}/TabulateFusionSeAtten" in graph
+    if strip is None and not table:
+        n_in = int(graph.constant(f"{scope}/matrix_1").shape[0]) - 1
+        if n_in not in (width, 2 * width):
+            raise ModelError(
+                f"{graph.source}: damaged: the embedding network takes {n_in} numbers besides s, and a type has "
+                f"{width}"
             )
-        result[:, beta] = first
-    return result
+        network = embedding_network(model, scope, "", 1 + n_in)
+        one_sided = n_in == width
 
+        def concatenated(alpha: int, beta: int) -> Embedding:
+            given = types[beta] if one_sided else np.concatenate((types[beta], types[alpha]))
+            return with_constant_inputs(network, 1, given)
 
-def _embedding(model: EnergyGraph, n_types: int) -> tuple[tuple[tuple[Network | None, ...], ...], bool]:
-    """Return the networks by types of centre and neighbour, and whether the centre's type is ignored."""
-    if f"{ONE_SIDED_SCOPE}/matrix_1_0" in model.graph:
-        networks = [_network(model, ONE_SIDED_SCOPE, beta) for beta in range(n_types)]
-        excluded = _excluded_pairs(model, n_types)
-        return tuple(
-            tuple(None if (alpha, beta) in excluded else networks[beta] for beta in range(n_types))
-            for alpha in range(n_types)
-        ), True
-    scopes = [
-        scope
-        for scope in TWO_SIDED_SCOPES
-        if any(
-            f"{scope.format(a)}/matrix_1_{b}" in model.graph for a in range(n_types) for b in range(n_types)
+        return concatenated, one_sided, False
+    smooth = _smooth(model)
+    base: Network | TabulatedNetwork
+    if table:
+        base = tables_of(model, scope, "TabulateFusionSeAtten")[0]
+        factors = stripped_table(model, scope, n_types, base.n_out)
+    else:
+        base = embedding_network(model, scope, "", 1)
+        n_in = width * (1 if STRIP_SUFFIXES[str(strip)] else 2)
+        given = embedding_network(model, scope, str(strip), n_in)
+        if given.n_out != base.n_out:
+            raise ModelError(f"{graph.source}: damaged: type factors {given.n_out} wide for {base.n_out} channels")
+        if n_in == width:
+            factors = forward(given, types)[None]
+        else:
+            factors = np.stack(
+                [forward(given, np.hstack((types, np.tile(types[a], (n_types + 1, 1))))) for a in range(n_types)]
+            )
+    one_sided = len(factors) == 1
+    mean, spread = statistics
+    inner = model.settings.get("rcut_smth")
+    if smooth and not isinstance(inner, (int, float)):
+        raise ModelError(f"{graph.source}: the training input does not hold the rcut_smth of se_atten's switch")
+
+    def stripped(alpha: int, beta: int) -> Embedding:
+        factor = factors[0 if one_sided else alpha][beta]
+        if not smooth:
+            return StrippedEmbedding(base, factor)
+        return StrippedEmbedding(
+            base, factor, "cubic", float(inner or 0.0), float(mean[alpha, 0, 0]), float(spread[alpha, 0, 0])
         )
-    ]
-    if len(scopes) != 1:
-        raise ModelError(
-            f"{model.graph.source}: the embedding networks (filter_type_…/matrix_1_…) are missing; the file "
-            "is truncated, or is not a se_e2_a model frozen by DeePMD-kit"
-        )
-    # A network that is absent belongs to a pair that was excluded.
-    return tuple(
-        tuple(
-            _network(model, scopes[0].format(alpha), beta)
-            if f"{scopes[0].format(alpha)}/matrix_1_{beta}" in model.graph
-            else None
-            for beta in range(n_types)
-        )
-        for alpha in range(n_types)
-    ), False
+
+    return stripped, one_sided, smooth
 
 
-def _network(model: EnergyGraph, scope: str, neighbour_type: int) -> Network:
-    names: list[tuple[str, str, str]] = []
-    while not names or f"{scope}/matrix_{len(names) + 1}_{neighbour_type}" in model.graph:
-        tail = f"{len(names) + 1}_{neighbour_type}"
-        names.append((f"{scope}/matrix_{tail}", f"{scope}/bias_{tail}", f"{scope}/idt_{tail}"))
-    return hidden_network(model, names, 1, embedding_shortcut)
-
-
-def _excluded_pairs(model: EnergyGraph, n_types: int) -> set[tuple[int, int]]:
-    """Return the pairs that the training input excludes, in both directions."""
-    descriptor = model.training.get("descriptor")
-    pairs = descriptor.get("exclude_types") if isinstance(descriptor, dict) else None
-    excluded = set()
-    for pair in pairs or ():
-        valid = isinstance(pair, list) and len(pair) == 2 and all(isinstance(t, int) for t in pair)
-        if not valid or not all(0 <= t < n_types for t in pair):
-            raise ModelError(f"{model.graph.source}: damaged: exclude_types holds {pair!r}")
-        excluded |= {(pair[0], pair[1]), (pair[1], pair[0])}
-    return excluded
+def _smooth(model: ModelGraph) -> bool:
+    """Return whether the types' factors fade with the distance: only the training input tells."""
+    settings = model.settings
+    kind = settings.get("type")
+    if kind in ("se_atten_v2", "dpa1_v2"):
+        return True
+    if kind in ("se_atten", "dpa1", "se_a_ebd_v2", "se_e2_a", "se_a"):
+        return bool(settings.get("smooth_type_embedding", False)) and kind in ("se_atten", "dpa1")
+    raise UnsupportedModelError(
+        f"{model.graph.source}: found stripped type embeddings, and no training input that says whether they are "
+        "smooth; freeze the model anew with DeePMD-kit 2.0 or later"
+    )

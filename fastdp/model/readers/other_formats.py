@@ -19,10 +19,6 @@ def _starts_with(*magic: bytes) -> Callable[[FileStart], bool]:
     return lambda start: start.head.startswith(magic)
 
 
-def _is_text_graph(start: FileStart) -> bool:
-    return re.match(rb"\s*(#[^\n]*\n\s*)*node\s*:?\s*\{", start.head) is not None
-
-
 def _refusing(name: str, advice: str) -> Callable[[Path], DeepPotential]:
     def refuse(path: Path) -> DeepPotential:
         raise UnsupportedModelError(
@@ -33,7 +29,6 @@ def _refusing(name: str, advice: str) -> Callable[[Path], DeepPotential]:
 
 
 for _name, _recognises, _advice in (
-    ("TensorFlow graph in text form (.pbtxt)", _is_text_graph, "convert it to the binary form (.pb)"),
     ("NumPy file", _starts_with(b"\x93NUMPY"), "give a frozen model (.pb)"),
     ("Python pickle (an old PyTorch file?)", _starts_with(b"\x80\x02", b"\x80\x03", b"\x80\x04"), CONVERT),
 ):

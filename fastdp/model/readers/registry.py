@@ -14,7 +14,7 @@ HEAD_BYTES = 4096
 MAX_FILE_BYTES = 2**31
 """A GraphDef cannot be larger (2 GiB is protobuf's limit), and no model is."""
 
-READER_MODULES = ("frozen_graph", "serialised_files", "torch_archive", "other_formats")
+READER_MODULES = ("frozen_graph", "text_graph", "serialised_files", "torch_archive", "other_formats")
 """Modules of this package that register readers, in the order in which they are asked."""
 
 
