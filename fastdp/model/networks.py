@@ -97,6 +97,32 @@ def forward_with_gradient(network: Network, x: Array) -> tuple[Array, Array]:
     return y[:, 0], pullback(np.ones_like(y))
 
 
+def with_constant_inputs(network: Network, start: int, values: Array) -> Network:
+    """Return the network with the inputs from `start` on held at constant values.
+
+    Parameters
+    ----------
+    network : Network
+    start : int
+    values : (n,) float64
+    """
+    first = network.layers[0]
+    stop = start + len(values)
+    if first.shortcut == "none":
+        weight = np.concatenate((first.weight[:start], first.weight[stop:]))
+        bias = first.bias + values @ first.weight[start:stop]
+        layer = DenseLayer(weight, bias, first.timestep, first.activation, "none")
+        return Network((layer, *network.layers[1:]))
+    # The shortcut carries the constants on, so that they must stay an input: a layer puts them there.
+    n_in = network.n_in - len(values)
+    weight = np.zeros((n_in, network.n_in))
+    weight[:start, :start] = np.eye(start)
+    weight[start:, stop:] = np.eye(n_in - start)
+    bias = np.zeros(network.n_in)
+    bias[start:stop] = values
+    return Network((DenseLayer(weight, bias, None, "linear", "none"), *network.layers))
+
+
 def _timestep(layer: DenseLayer) -> Array | float:
     return 1.0 if layer.timestep is None else layer.timestep
 

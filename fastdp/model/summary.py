@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import singledispatch
+from typing import Any
 
 import numpy as np
 
-from fastdp.model.description import Array, DeepPotential, EnergyFitting, Network
+from fastdp.model.description import (
+    DeepPotential,
+    EnergyFitting,
+    HybridDescriptor,
+    LocFrameDescriptor,
+    Network,
+    PolarFitting,
+    PropertyFitting,
+    SeE2ADescriptor,
+    SeE2RDescriptor,
+    SeE3Descriptor,
+    StrippedEmbedding,
+    TabulatedNetwork,
+)
+from fastdp.model.suitability import why_not_compressed
+
+Lines = list[tuple[str, str]]
 
 
-def summarise(description: DeepPotential) -> list[tuple[str, str]]:
+def summarise(description: DeepPotential) -> Lines:
     """Return what a model is, as labels and values in the order to show.
 
     Parameters
@@ -20,51 +38,195 @@ def summarise(description: DeepPotential) -> list[tuple[str, str]]:
     -------
     list of (str, str)
     """
-    descriptor, fitting, origin = description.descriptor, description.fitting, description.origin
+    fitting, origin = description.fitting, description.origin
     names = description.type_names
-    embedding = _distinct(network for row in descriptor.embedding for network in row)
     fittings = _distinct(fitting.networks)
+    embeddings = list(_embeddings(description.descriptor))
     lines = [
         ("file", origin.path),
         ("format", origin.file_format),
         ("graph version", origin.version),
         ("atom types", ", ".join(names)),
-        ("descriptor", f"{descriptor.kind}, {'one' if descriptor.type_one_side else 'two'}-sided networks"),
-        ("cutoff", f"{descriptor.cutoff:g} Å, smooth from {descriptor.switch.inner:g} Å"),
-        ("neighbours at most", _by_name(names, (str(number) for number in descriptor.selection))),
-        ("embedding networks", _networks(embedding)),
-        ("axis neurons", str(descriptor.axis_neurons)),
-        ("excluded pairs", ", ".join(_excluded_pairs(description)) or "none"),
+        ("gives", _gives(fitting)),
+        *descriptor_lines(description.descriptor, names),
         ("fitting networks", _networks(fittings)),
-        ("energy shifts", f"{_by_name(names, (f'{shift:.6g}' for shift in _energy_shifts(fitting)))} eV"),
-        ("parameters", str(sum(network.n_parameters for network in (*embedding, *fittings)))),
-        ("trained in", description.precision),
+        *fitting_lines(fitting, names),
+        ("parameters", str(sum(network.n_parameters for network in (*embeddings, *fittings)))),
+        ("trained in", _PRECISION[description.precision]),
+        ("compressed by its trainer", "yes" if any(_is_table(found) for found in embeddings) else "no"),
     ]
-    vacuum = [name for name, subtracted in zip(names, fitting.subtract_vacuum, strict=True) if subtracted]
-    if vacuum:
-        lines.append(("zero in vacuum", ", ".join(vacuum)))
+    reason = why_not_compressed(description)
+    lines.append(("fast backends", "yes" if reason is None else f"no: the model {reason}"))
     if description.shortest_trained_distance is not None:
         lines.append(("shortest distance in training", f"{description.shortest_trained_distance:.4g} Å"))
     lines += [("note", note) for note in origin.notes]
     return [*lines, ("file SHA-256", origin.sha256), ("fingerprint", description.fingerprint)]
 
 
-def _energy_shifts(fitting: EnergyFitting) -> Array:
-    """Return the constant part of each type's energy; old graphs keep it in the last layer."""
-    return fitting.bias + np.array([network.layers[-1].bias[0] for network in fitting.networks])
+_PRECISION = {
+    "float64": "float64",
+    "float32": "float32",
+    "float16": "float16 in part (fastdp evaluates in float64 and differs by the trainer's rounding)",
+}
 
 
-def _distinct(networks: Iterable[Network | None]) -> list[Network]:
-    """Return each network object once; one-sided models use the same for several pairs."""
+@singledispatch
+def descriptor_lines(descriptor: Any, names: tuple[str, ...]) -> Lines:
+    """Return what a descriptor is; a new kind registers a function here.
+
+    Parameters
+    ----------
+    descriptor : Descriptor
+    names : tuple of str
+        Of the types.
+    """
+    return [("descriptor", descriptor.kind), ("cutoff", f"{descriptor.cutoff:g} Å")]
+
+
+@descriptor_lines.register
+def _(descriptor: SeE2ADescriptor, names: tuple[str, ...]) -> Lines:
+    excluded = [
+        f"{names[alpha]}–{names[beta]}"
+        for alpha, row in enumerate(descriptor.embedding)
+        for beta, network in enumerate(row)
+        if network is None and alpha <= beta
+    ]
+    return [
+        ("descriptor", f"{descriptor.kind}, {_sides(descriptor)} networks"),
+        *_radii(descriptor),
+        ("neighbours at most", _selection(descriptor, names)),
+        ("embedding networks", _networks(list(_embeddings(descriptor)))),
+        ("axis neurons", str(descriptor.axis_neurons)),
+        ("excluded pairs", ", ".join(excluded) or "none"),
+    ]
+
+
+@descriptor_lines.register
+def _(descriptor: SeE2RDescriptor, names: tuple[str, ...]) -> Lines:
+    return [
+        ("descriptor", f"{descriptor.kind}, {_sides(descriptor)} networks"),
+        *_radii(descriptor),
+        ("neighbours at most", _selection(descriptor, names)),
+        ("embedding networks", _networks(list(_embeddings(descriptor)))),
+    ]
+
+
+@descriptor_lines.register
+def _(descriptor: SeE3Descriptor, names: tuple[str, ...]) -> Lines:
+    return [
+        ("descriptor", f"{descriptor.kind}, three-body"),
+        *_radii(descriptor),
+        ("neighbours at most", _selection(descriptor, names)),
+        ("embedding networks", _networks(list(_embeddings(descriptor)))),
+    ]
+
+
+@descriptor_lines.register
+def _(descriptor: LocFrameDescriptor, names: tuple[str, ...]) -> Lines:
+    return [
+        ("descriptor", f"{descriptor.kind}, {descriptor.width} components in local frames"),
+        ("cutoff", f"{descriptor.cutoff:g} Å, sharp"),
+        ("neighbours with direction", _by_name(names, (str(n) for n in descriptor.full_selection))),
+        ("neighbours without", _by_name(names, (str(n) for n in descriptor.radial_selection))),
+    ]
+
+
+@descriptor_lines.register
+def _(descriptor: HybridDescriptor, names: tuple[str, ...]) -> Lines:
+    lines = [("descriptor", f"hybrid of {', '.join(part.kind for part in descriptor.parts)}")]
+    for number, part in enumerate(descriptor.parts, start=1):
+        lines += [(f"{label} ({number})", value) for label, value in descriptor_lines(part, names)]
+    return lines
+
+
+@singledispatch
+def fitting_lines(fitting: Any, names: tuple[str, ...]) -> Lines:
+    """Return what a fitting is besides its networks; a new kind registers a function here.
+
+    Parameters
+    ----------
+    fitting : Fitting
+    names : tuple of str
+        Of the types.
+    """
+    return _parameter_lines(fitting)
+
+
+@fitting_lines.register
+def _(fitting: EnergyFitting, names: tuple[str, ...]) -> Lines:
+    # Old graphs keep the constant part of each type's energy in the last layer.
+    shifts = fitting.bias + np.array([network.layers[-1].bias[0] for network in fitting.networks])
+    lines = [("energy shifts", f"{_by_name(names, (f'{shift:.6g}' for shift in shifts))} eV")]
+    vacuum = [name for name, subtracted in zip(names, fitting.subtract_vacuum, strict=True) if subtracted]
+    if vacuum:
+        lines.append(("zero in vacuum", ", ".join(vacuum)))
+    return [*lines, *_parameter_lines(fitting)]
+
+
+@fitting_lines.register
+def _(fitting: PolarFitting, names: tuple[str, ...]) -> Lines:
+    form = "diagonal" if fitting.diagonal else "full"
+    return [("polarizability", f"{form} matrices"), *_parameter_lines(fitting)]
+
+
+def _parameter_lines(fitting: Any) -> Lines:
+    lines = []
+    if fitting.frame_parameters.size:
+        default = fitting.frame_parameters.default
+        given = "no default" if default is None else f"default {', '.join(f'{x:g}' for x in default)}"
+        lines.append(("frame parameters (fparam)", f"{fitting.frame_parameters.size}, {given}"))
+    if fitting.atom_parameters.size:
+        lines.append(("atomic parameters (aparam)", str(fitting.atom_parameters.size)))
+    without = sum(network is None for network in fitting.networks)
+    if without:
+        lines.append(("types without values", str(without)))
+    return lines
+
+
+def _gives(fitting: Any) -> str:
+    if isinstance(fitting, PropertyFitting):
+        return f"{fitting.kind}, {fitting.scale.shape[1]} numbers, {'mean' if fitting.intensive else 'sum'}"
+    return str(fitting.kind)
+
+
+def _sides(descriptor: Any) -> str:
+    return "one-sided" if descriptor.type_one_side else "two-sided"
+
+
+def _radii(descriptor: Any) -> Lines:
+    protection = f", with 1/(r + {descriptor.protection:g} Å)" if descriptor.protection else ""
+    return [("cutoff", f"{descriptor.cutoff:g} Å, smooth from {descriptor.switch.inner:g} Å{protection}")]
+
+
+def _selection(descriptor: Any, names: tuple[str, ...]) -> str:
+    if len(descriptor.selection) != len(names):
+        return f"{descriptor.selection[0]} of all types"
+    return _by_name(names, (str(number) for number in descriptor.selection))
+
+
+def _embeddings(descriptor: Any) -> Iterator[Network | TabulatedNetwork]:
+    """Yield each network object once; one-sided models use the same for several pairs."""
+    for part in getattr(descriptor, "parts", (descriptor,)):
+        found = (net for row in getattr(part, "embedding", ()) for net in row)
+        yield from _distinct(net.network if isinstance(net, StrippedEmbedding) else net for net in found)
+
+
+def _distinct(networks: Iterable[Any]) -> list[Any]:
     return list({id(network): network for network in networks if network is not None}.values())
 
 
-def _networks(networks: list[Network]) -> str:
+def _is_table(network: object) -> bool:
+    return isinstance(network, TabulatedNetwork)
+
+
+def _networks(networks: list[Any]) -> str:
     shapes = dict.fromkeys(_shape(network) for network in networks)
     return f"{len(networks)} of {', '.join(shapes)}"
 
 
-def _shape(network: Network) -> str:
+def _shape(network: Any) -> str:
+    if isinstance(network, TabulatedNetwork):
+        return f"1 → {network.n_out} (table of {len(network.coefficients)} intervals)"
     widths = "-".join(str(layer.n_out) for layer in network.layers)
     activations = ", ".join(dict.fromkeys(layer.activation for layer in network.layers[:-1]))
     activations = activations or network.layers[-1].activation
@@ -74,11 +236,3 @@ def _shape(network: Network) -> str:
 
 def _by_name(names: tuple[str, ...], values: Iterable[str]) -> str:
     return ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
-
-
-def _excluded_pairs(description: DeepPotential) -> Iterator[str]:
-    names = description.type_names
-    for alpha, row in enumerate(description.descriptor.embedding):
-        for beta, network in enumerate(row):
-            if network is None and alpha <= beta:
-                yield f"{names[alpha]}–{names[beta]}"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from fastdp.errors import BackendError
-from fastdp.model.description import DeepPotential
+from fastdp.errors import BackendError, UnsupportedModelError
+from fastdp.model.description import DeepPotential, EnergyFitting
+from fastdp.model.parameters import bind_parameters
 from fastdp.potential.base import Potential, Precision
+from fastdp.potential.batches import Parameters
 from fastdp.potential.reference import ReferencePotential
+from fastdp.model.suitability import why_not_compressed
 from fastdp.structure.structure import Structure
 from fastdp.structure.types import match_types
 
@@ -65,6 +69,8 @@ def make_potential(
     tolerance: float = 1e-5,
     report: Callable[[str], None] = lambda _: None,
     state: Mapping[str, NDArray[Any]] | None = None,
+    frame_parameters: Sequence[float] | None = None,
+    atom_parameters: Sequence[float] | None = None,
 ) -> Potential:
     """Make a potential for a structure.
 
@@ -84,6 +90,8 @@ def make_potential(
         Told, line by line, what is done and what came out.
     state : mapping of str to array, optional
         `Potential.state_arrays()` of an earlier potential, to get the very same again.
+    frame_parameters, atom_parameters : sequence of float, optional
+        fparam, and aparam of all atoms alike, where the model takes them.
 
     Returns
     -------
@@ -92,11 +100,18 @@ def make_potential(
     Raises
     ------
     BackendError
-        If there is no such backend.
+        If there is no such backend, or it does not evaluate this model.
+    UnsupportedModelError
+        If the model does not give energies.
     InputError
-        If the tolerance cannot be met, or the structure does not fit the model.
+        If the tolerance cannot be met, the structure does not fit the model, or parameters are missing.
     """
-    if backend == "auto":
+    description = _with_parameters(description, frame_parameters, atom_parameters)
+    reason = why_not_compressed(description)
+    if backend == "auto" and reason is not None:
+        backend = "reference"
+        report(f"backend: reference (slow), because the model {reason}")
+    elif backend == "auto":
         backend = "cpu"
         report("backend: cpu (chosen automatically)")
     else:
@@ -106,7 +121,28 @@ def make_potential(
         raise BackendError(
             f"there is no backend {backend!r}; there are {', '.join(sorted(BACKENDS))} and auto"
         )
+    if reason is not None and backend != "reference":
+        raise BackendError(
+            f"{description.origin.path}: the backend {backend!r} does not evaluate it, because the model {reason}; "
+            'set backend = "reference"'
+        )
     return maker(Request(description, structure, precision, tolerance, report, state))
+
+
+def _with_parameters(
+    description: DeepPotential, frame: Sequence[float] | None, atom: Sequence[float] | None
+) -> DeepPotential:
+    if not isinstance(description.fitting, EnergyFitting):
+        raise UnsupportedModelError(
+            f"{description.origin.path}: gives no energies, but {description.fitting.kind}; such a model cannot "
+            "drive a run"
+        )
+    given = Parameters.for_model(
+        description,
+        None if frame is None else np.asarray(frame, dtype=np.float64),
+        None if atom is None else np.asarray(atom, dtype=np.float64),
+    )
+    return bind_parameters(description, given.frame, given.atom[0])
 
 
 @backend("reference")

@@ -11,7 +11,7 @@ from fastdp.model.networks import forward
 from fastdp.model.readers.registry import read_model
 from fastdp.neighbours.brute_force import all_pairs
 from fastdp.neighbours.verlet_list import VerletList
-from fastdp.potential import reference
+from fastdp.potential import batches
 from fastdp.potential.base import Evaluation
 from fastdp.potential.reference import ReferencePotential
 
@@ -168,7 +168,7 @@ def test_chunks_do_not_change_the_result(potential, monkeypatch):
     positions, types = make_frame(2)
     whole = evaluate(potential, positions, types)
     for size in (1, 100, 333):
-        monkeypatch.setattr(reference, "PAIRS_AT_ONCE", size)
+        monkeypatch.setattr(batches, "PAIRS_AT_ONCE", size)
         parts = evaluate(potential, positions, types)
         np.testing.assert_allclose(parts.forces, whole.forces, atol=1e-12)
         np.testing.assert_allclose(parts.virial, whole.virial, atol=1e-12)

@@ -141,7 +141,7 @@ def test_second_outputs_are_not_known():
     writer = GraphWriter()
     writer.constant("a", 1.0)
     writer.node("out", "Neg", ["a:1"])
-    with pytest.raises(UnsupportedModelError, match="second output"):
+    with pytest.raises(UnsupportedModelError, match="takes output 1 of 'a'"):
         evaluate(parse_graph(writer.graph.SerializeToString(), "model.pb"), ["out"], {})
 
 

@@ -28,12 +28,6 @@ def write_hdf5(path):
 @pytest.mark.parametrize(
     ("write", "name"),
     [
-        (lambda path: archive(path, "m/data.pkl", "m/code/x.py"), "TorchScript archive"),
-        (lambda path: archive(path, "m/data.pkl", "m/version"), "PyTorch checkpoint"),
-        (write_hdf5, r"HDF5, \.dp"),
-        (lambda path: path.write_text("node {\n  name: 'x'\n}\n"), "text form"),
-        (lambda path: path.write_text("# a comment\nnode: {\n"), "text form"),
-        (lambda path: path.write_text("backend: TensorFlow\nmodel:\n  '@class': Model\n"), "YAML"),
         (lambda path: np.save(path.open("wb"), np.zeros(3)), "NumPy"),
         (lambda path: path.write_bytes(b"\x80\x02}q\x00."), "pickle"),
     ],
@@ -45,6 +39,26 @@ def test_formats_that_are_not_read_are_named(tmp_path, write, name):
         read_model(path)
     assert str(path) in str(caught.value)
     assert "not read yet" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path: archive(path, "m/data.pkl", "m/code/x.py"), "pickle is not complete"),
+        (write_hdf5, "no table 'model'"),
+        (lambda path: path.write_text("node {\n  name: 'x'\n}\n"), "no energy output"),
+        (lambda path: path.write_text("# a comment\nnode: {\n"), "in text form; the file is truncated"),
+        (lambda path: path.write_text("backend: TensorFlow\nmodel:\n  '@class': Model\n"), "no type_map"),
+        (lambda path: path.write_text('{"model": {"type_map": ["O"]}}'), "'descriptor' is no table"),
+        (lambda path: path.write_text('{"model": '), "JSON is truncated"),
+    ],
+)
+def test_incomplete_models_of_each_format(tmp_path, write, message):
+    path = tmp_path / "model.pb"
+    write(path)
+    with pytest.raises(ModelError, match=message) as caught:
+        read_model(path)
+    assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize(

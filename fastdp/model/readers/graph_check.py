@@ -63,7 +63,7 @@ def check_values(model: ModelGraph, description: DeepPotential) -> None:
     hoods = [_random_hood(description, alpha) for alpha in range(n_types)]
     ours = _our_values(description, hoods, frame, atom)
     if not np.isfinite(ours).all():
-        raise ModelError(f"{graph.source}: damaged: its values in an ordinary environment are not finite")
+        raise ModelError(f"{graph.source}: damaged: its energies or tensors in an ordinary environment are not finite")
     feeds: dict[str, NDArray[Any]] = {
         "t_natoms": np.array([n_types, n_types] + [1] * n_types),
         "t_type": np.arange(n_types),

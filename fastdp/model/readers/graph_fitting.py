@@ -22,7 +22,7 @@ from fastdp.model.description import (
 from fastdp.model.readers.graph_networks import fitting_shortcut, read_layers, read_linear_layer
 from fastdp.model.readers.graph_se_e2_a import type_embedding
 from fastdp.model.readers.model_graph import ModelGraph
-from fastdp.model.readers.serialised_networks import with_constant_inputs
+from fastdp.model.networks import with_constant_inputs
 
 ReadFitting = Callable[[ModelGraph, int], Any]
 GRAPH_FITTINGS: dict[str, ReadFitting] = {}

@@ -31,7 +31,7 @@ from fastdp.model.readers.graph_environment import (
 from fastdp.model.readers.graph_evaluation import evaluate
 from fastdp.model.readers.graph_tables import stripped_table, tables_of
 from fastdp.model.readers.model_graph import ModelGraph
-from fastdp.model.readers.serialised_networks import with_constant_inputs
+from fastdp.model.networks import with_constant_inputs
 
 STRIP_SUFFIXES = {"_two_side_ebd": False, "_one_side_ebd": True}
 """What follows the names of the networks of type embeddings, and whether the centre's type is ignored."""

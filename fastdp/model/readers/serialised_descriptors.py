@@ -24,7 +24,8 @@ from fastdp.model.description import (
 from fastdp.model.embeddings import value_at
 from fastdp.model.networks import forward
 from fastdp.model.readers.serialised import SerialisedModel, descriptor_reader, read_descriptor
-from fastdp.model.readers.serialised_networks import read_network, with_constant_inputs
+from fastdp.model.networks import with_constant_inputs
+from fastdp.model.readers.serialised_networks import read_network
 
 NATIVE_RULE: OverflowRule = "nearest_of_all_types"
 

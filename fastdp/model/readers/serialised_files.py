@@ -17,7 +17,7 @@ from fastdp.model.description import DeepPotential, Origin
 from fastdp.model.readers.registry import FileStart, reader
 from fastdp.model.readers.serialised import SerialisedModel, describe_serialised
 
-MAX_NODES = 2**22
+MAX_NODES = 2**19
 """Tables, lists and values of a file without its arrays; YAML's aliases could make a small file endless."""
 
 MAX_DEPTH = 60

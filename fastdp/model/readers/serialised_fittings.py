@@ -17,7 +17,8 @@ from fastdp.model.description import (
     PropertyFitting,
 )
 from fastdp.model.readers.serialised import FittingContext, SerialisedModel, fitting_reader
-from fastdp.model.readers.serialised_networks import read_network, with_constant_inputs
+from fastdp.model.networks import with_constant_inputs
+from fastdp.model.readers.serialised_networks import read_network
 
 
 def _networks(

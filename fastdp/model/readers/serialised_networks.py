@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastdp.model.activations import ACTIVATIONS, register_silut
-from fastdp.model.description import Array, DenseLayer, Network
+from fastdp.model.description import DenseLayer, Network
 from fastdp.model.readers.graph_networks import embedding_shortcut
 from fastdp.model.readers.serialised import SerialisedModel
 
@@ -80,29 +80,3 @@ def read_network(model: SerialisedModel, part: object, n_in: int) -> Network:
     if not layers:
         raise model.damaged("a network has no layers")
     return Network(tuple(layers))
-
-
-def with_constant_inputs(network: Network, start: int, values: Array) -> Network:
-    """Return the network with the inputs from `start` on held at constant values.
-
-    Parameters
-    ----------
-    network : Network
-    start : int
-    values : (n,) float64
-    """
-    first = network.layers[0]
-    stop = start + len(values)
-    if first.shortcut == "none":
-        weight = np.concatenate((first.weight[:start], first.weight[stop:]))
-        bias = first.bias + values @ first.weight[start:stop]
-        layer = DenseLayer(weight, bias, first.timestep, first.activation, "none")
-        return Network((layer, *network.layers[1:]))
-    # The shortcut carries the constants on, so that they must stay an input: a layer puts them there.
-    n_in = network.n_in - len(values)
-    weight = np.zeros((n_in, network.n_in))
-    weight[:start, :start] = np.eye(start)
-    weight[start:, stop:] = np.eye(n_in - start)
-    bias = np.zeros(network.n_in)
-    bias[start:stop] = values
-    return Network((DenseLayer(weight, bias, None, "linear", "none"), *network.layers))
