@@ -18,6 +18,7 @@ from fastdp.potential.compressed.compressed_model import CompressedModel
 from fastdp.potential.compressed.matrix_kernels import ROWS_PADDED_TO, padded, stored_width
 from fastdp.potential.compressed.network_kernels import chunk_work_size
 from fastdp.potential.compressed.packing import pack
+from fastdp.potential.compressed.pair_kernels import group_rows
 from fastdp.potential.compressed.simd import BLOCK
 from fastdp.potential.compressed.step_kernels import (
     PAIR_INTEGERS,
@@ -28,7 +29,7 @@ from fastdp.potential.compressed.step_kernels import (
     load_chunk_kernel,
 )
 
-ATOMS_PER_CHUNK = 96
+ATOMS_PER_CHUNK = 48
 """Largest chunk: large enough for the GEMMs to reach their rate, small enough that the arrays of a chunk stay
 in the second cache."""
 
@@ -58,6 +59,7 @@ class CompressedPotential(Potential):
         self._loaded = False
         self._segments = np.zeros((0, 4), np.int64)
         self._energies = np.zeros(0)
+        self._starts = np.zeros((0, 0), np.int64)
         self._part_forces = np.zeros((0, 0, 4))
         self._forces = np.zeros((0, 3))
         self._n_sections = 0
@@ -127,9 +129,8 @@ class CompressedPotential(Potential):
         arguments = (
             self._chunks,
             neighbours.extended_positions,
-            neighbours.extended_types,
             neighbours.owner,
-            neighbours.first,
+            self._starts,
             neighbours.neighbours,
             self.cutoff**2,
             self.model.n_functions,
@@ -205,6 +206,15 @@ class CompressedPotential(Potential):
             self._forces = np.zeros((n_rows, 3))
         # One place is spare: gather writes before it knows whether the neighbour counts.
         capacity = int(np.diff(neighbours.first).max(initial=0)) + 1
+        if len(self._starts) != n:
+            self._starts = np.zeros((n, self.model.n_types + 1), np.int64)
+        group_rows(
+            neighbours.first,
+            neighbours.neighbours,
+            neighbours.extended_types,
+            self._starts,
+            np.empty(capacity, np.int32),
+        )
         if capacity > self._capacity:
             self._capacity = padded(capacity + capacity // 8, BLOCK)
             self._allocate_scratch(threads)

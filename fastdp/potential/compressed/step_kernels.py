@@ -46,9 +46,8 @@ def _chunk(
     part,
     chunks,
     positions,
-    types,
     owner,
-    first,
+    starts,
     neighbours,
     cutoff_squared,
     n_functions,
@@ -99,18 +98,17 @@ def _chunk(
         index = integers[part, a, INDEX]
         interval = integers[part, a, INTERVAL]
         real = reals[part, a]
-        gather(
-            neighbours[first[i] : first[i + 1]],
-            positions,
-            types,
-            i,
-            cutoff_squared,
-            count,
-            index,
-            real[X],
-            real[Y],
-            real[Z],
-        )
+        for b in range(n_types):
+            count[b] = gather(
+                neighbours[starts[i, b] : starts[i, b + 1]],
+                positions,
+                i,
+                cutoff_squared,
+                index[b],
+                real[X, b],
+                real[Y, b],
+                real[Z, b],
+            )
         now = lap(clock, NEIGHBOURS, now)
         per_atom = moments[a * 4 * stride : a * 4 * stride + columns * 4].reshape(n_types, n_functions, 4)
         per_atom[:, :, :] = 0.0
@@ -200,9 +198,8 @@ def evaluate_chunks(
     bounds,
     chunks,
     positions,
-    types,
     owner,
-    first,
+    starts,
     neighbours,
     cutoff_squared,
     n_functions,
@@ -238,8 +235,10 @@ def evaluate_chunks(
         Part p takes chunks bounds[p]:bounds[p + 1].
     chunks : (n_chunks, 3) int64
         First atom, one past the last, and their type.
-    positions, types, owner, first, neighbours
-        As in `VerletList`, sorted order.
+    positions, owner, neighbours
+        As in `VerletList`, rows grouped by `group_rows`.
+    starts : (n_atoms, n_types + 1) int64
+        Of the neighbours of each type.
     polynomials : (order, order) float32 or float64
         Of the basis, see `segment_polynomials`.
     pair_tables : (n_types, n_types, 4) float64
@@ -276,9 +275,8 @@ def evaluate_chunks(
                     np.int64(part),
                     chunks,
                     positions,
-                    types,
                     owner,
-                    first,
+                    starts,
                     neighbours,
                     cutoff_squared,
                     n_functions,
