@@ -44,14 +44,6 @@ class VerletList:
         Index in the input of each sorted atom.
     type_start : (largest type + 2,) int64
         Sorted atoms of type t are type_start[t]:type_start[t + 1].
-    segments : (n_segments, 4) int64
-        Runs of sorted atoms that can be evaluated together: start, stop, type, and stage, which is 0, or 1
-        where an atom sees ghosts from other ranks, whose positions arrive late.
-    n_rows : int
-        Rows that forces on extended atoms are added to: those of the sorted atoms, then one for each ghost
-        that another rank owns.
-    row_identifiers : (n_rows,) int64
-        The number in the input of the atom that each row belongs to.
     n_extended : int
         Number of atoms and ghosts.
     extended_positions : (capacity, 3) float64
@@ -98,7 +90,6 @@ class VerletList:
         self._reduced = Lattice.from_cell(self._transform @ lattice.vectors, self.periodic)
 
         self.type_start = starts(self.types)
-        self.segments = segments_of(self.type_start)
         self.order = np.zeros(self.n_atoms, dtype=np.int32)
         self.positions_at_build = np.zeros((self.n_atoms, 3))
         self.number_of_builds = 0
@@ -112,12 +103,22 @@ class VerletList:
 
     @property
     def n_rows(self) -> int:
-        """Number of rows that forces are added to."""
+        """Number of atoms that forces act on: here all are owned, and every ghost is an image of one."""
         return self.n_atoms
 
     @property
+    def segments(self) -> NDArray[np.int64]:
+        """Return runs of atoms of one type, (n_types, 4): first, one past the last, type, and stage.
+
+        Stage 0: atoms that see only atoms of this process. Stage 1, atoms that see ghosts of other ranks,
+        does not occur here.
+        """
+        types = np.arange(len(self.type_start) - 1)
+        return np.column_stack([self.type_start[:-1], self.type_start[1:], types, np.zeros_like(types)])
+
+    @property
     def row_identifiers(self) -> NDArray[np.int64]:
-        """Number in the input of the atom that each row belongs to, (n_rows,)."""
+        """Number in the input of the atom that each row of forces belongs to, (n_rows,)."""
         return self.order.astype(np.int64)
 
     @property
@@ -261,14 +262,6 @@ class VerletList:
 def starts(kinds: NDArray[np.int32]) -> NDArray[np.int64]:
     """Return where the atoms of each kind start when sorted by it, (largest kind + 2,)."""
     return np.concatenate([[0], np.cumsum(np.bincount(kinds))]).astype(np.int64)
-
-
-def segments_of(kind_start: NDArray[np.int64], n_stages: int = 1) -> NDArray[np.int64]:
-    """Return the segments of atoms sorted by kind, which is type × n_stages + stage; see `VerletList`."""
-    kinds = np.flatnonzero(np.diff(kind_start))
-    return np.stack(
-        [kind_start[kinds], kind_start[kinds + 1], kinds // n_stages, kinds % n_stages], axis=1
-    ).astype(np.int64)
 
 
 def _longer(array: NDArray[Scalar], length: int, n_kept: int) -> NDArray[Scalar]:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastdp.neighbours.grid import Grid
 from fastdp.neighbours.positions import checked_positions
 from fastdp.neighbours.rows import find_rows
-from fastdp.neighbours.verlet_list import VerletList, box_of, segments_of, starts
+from fastdp.neighbours.verlet_list import VerletList, box_of, starts
 from fastdp.parallel.communicator import Communicator
 from fastdp.parallel.ghosts import GhostExchange
 from fastdp.parallel.space import Space
@@ -55,12 +55,22 @@ class DecomposedList(VerletList):
         self.communicator = communicator
         self.identifiers = identifiers
         self.space = Space.of(cell, periodic)
+        self._kind_start = starts(2 * self.types)
         self.ghosts = GhostExchange(communicator)
 
     @property
     def n_rows(self) -> int:
         """Number of rows that forces are added to."""
         return self.n_atoms + self.ghosts.n_ghosts
+
+    @property
+    def segments(self) -> NDArray[np.int64]:
+        """Return runs of atoms of one type and stage, (n, 4): first, one past the last, type, and stage.
+
+        Stage 1: atoms that others have as ghosts, and that may see ghosts themselves.
+        """
+        kinds = np.arange(len(self._kind_start) - 1)
+        return np.column_stack([self._kind_start[:-1], self._kind_start[1:], kinds // 2, kinds % 2])
 
     @property
     def row_identifiers(self) -> NDArray[np.int64]:
@@ -98,8 +108,7 @@ class DecomposedList(VerletList):
         stages[ghosts.sent_atoms] = 1
         kinds = 2 * self.types + stages
         kind_start = starts(kinds)
-        self.segments = segments_of(kind_start, n_stages=2)
-
+        self._kind_start = kind_start
         low, high = box_of(wrapped)
         grid = Grid.around(low, high, reach)
         cell_list.sort_atoms(wrapped, grid.origin, grid.inverse_width, kinds, kind_start, self.order)

@@ -17,7 +17,17 @@ import numpy as np
 from numba import njit
 
 from fastdp.potential.compressed import scalar
-from fastdp.potential.compressed.simd import add_mirrored, load_row, make_vector, multiply_add, store_row
+from fastdp.potential.compressed.simd import (
+    add,
+    load_row,
+    make_vector,
+    multiply,
+    multiply_add,
+    store_row,
+    subtract,
+    sum_lanes,
+    widen,
+)
 
 _FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
 _coordinate = njit(fastmath=_FAST, inline="always")(scalar.radial_coordinate)
@@ -157,80 +167,59 @@ def accumulate_moments(n, order, interval, weight, ex, ey, ez, moments):
 
 
 @njit(fastmath=_FAST, error_model="numpy")
-def contract_gradients(
-    n, order, n_functions, interval, index, owner, weight, slope, own, others, value, change
+def scatter_gradients(
+    n, order, interval, index, owner, weight, slope, ex, ey, ez, inverse_r, q, centre, forces, gradient
 ):
-    """Contract basis and slopes with Q of both atoms of each pair of one segment.
+    """Add the forces that the energy of one atom makes, over the pairs of one segment.
+
+    With v = Σ_m B_m Q_m and s = Σ_m B'_m Q_m, the gradient ∂E_i/∂r_j of a pair is
+    g = [s_0 + Σ_c (s_c − v_c/r) r̂_c] r̂ + v_c/r, c = 1…3: added to the force on the centre, taken from
+    that on the neighbour.
 
     Parameters
     ----------
-    own : (N, 4)
-        Q of the centre for the neighbours' type.
-    others : ((n_atoms + 1)·N, 4)
-        Q of every atom for the centre's type; the last N rows are zero.
-    value, change : (capacity, 4)
-        Filled: Σ_m B_m X_m and Σ_m B'_m X_m with X = Q^i + Q^j for component 0, Q^i − Q^j for 1…3.
+    q : (N, 4)
+        ∂E_i/∂M of the centre for the neighbours' type.
+    centre : int
+    forces : (n_rows, 4) float64
+        The sums of one thread, components 1…3, eV/Å. Component 0 is not used.
+    gradient : (capacity, 4)
+        Filled: g in components 1…3.
     """
-    nothing = own.dtype.type(0.0)
+    one = q.dtype.type(1.0)
+    nothing = q.dtype.type(0.0)
     zero = make_vector(nothing, nothing, nothing, nothing)
+    total = widen(zero)
     for j in range(n):
         k = np.intp(interval[j])
-        start = np.intp(owner[np.uint32(index[j])]) * n_functions + k
         v = zero
         s = zero
         for m in range(order):
-            x = add_mirrored(load_row(own, k + m), load_row(others, start + m))
+            x = load_row(q, k + m)
             v = multiply_add(weight[m, j], x, v)
             s = multiply_add(slope[m, j], x, s)
-        store_row(value, j, v)
-        store_row(change, j, s)
-
-
-@njit(fastmath=_FAST, error_model="numpy")
-def pair_gradients(n, ex, ey, ez, inverse_r, value, change):
-    """Replace components 1…3 of `value` by g of each pair, eV/Å.
-
-    g = [change_0 + Σ_c change_c r̂_c] r̂ + (P − (P·r̂) r̂)/r with P = value_1…3.
-    """
-    for j in range(n):
-        x = ex[j]
-        y = ey[j]
-        z = ez[j]
-        inverse = inverse_r[j]
-        p1 = value[j, 1]
-        p2 = value[j, 2]
-        p3 = value[j, 3]
-        radial = change[j, 0] + (change[j, 1] - p1 * inverse) * x
-        radial += (change[j, 2] - p2 * inverse) * y + (change[j, 3] - p3 * inverse) * z
-        value[j, 1] = radial * x + p1 * inverse
-        value[j, 2] = radial * y + p2 * inverse
-        value[j, 3] = radial * z + p3 * inverse
-
-
-@njit(fastmath=_FAST, error_model="numpy")
-def sum_forces(n, gradient, force):
-    """Add g of every pair of one segment to the force on the centre, in float64."""
-    fx = 0.0
-    fy = 0.0
-    fz = 0.0
-    for j in range(n):
-        fx += np.float64(gradient[j, 1])
-        fy += np.float64(gradient[j, 2])
-        fz += np.float64(gradient[j, 3])
-    force[0] += fx
-    force[1] += fy
-    force[2] += fz
+        # Component 0 of the first factor is set to 1, so that of v must not count.
+        unit = make_vector(one, ex[j], ey[j], ez[j])
+        transverse = multiply(make_vector(nothing, inverse_r[j], inverse_r[j], inverse_r[j]), v)
+        radial = sum_lanes(multiply(subtract(s, transverse), unit))
+        g = multiply_add(radial, unit, transverse)
+        store_row(gradient, j, g)
+        g = widen(g)
+        row = np.intp(owner[np.uint32(index[j])])
+        store_row(forces, row, subtract(load_row(forces, row), g))
+        total = add(total, g)
+    store_row(forces, centre, add(load_row(forces, centre), total))
 
 
 @njit(fastmath=_FAST, error_model="numpy")
 def sum_virial(n, ex, ey, ez, inverse_r, gradient, virial):
-    """Add the centre's half of the virial of one segment, Ξ −= ½ g ⊗ r, in float64."""
+    """Add the virial of the pairs of one segment, Ξ −= g ⊗ r, in float64."""
     for a in range(3):
         vx = 0.0
         vy = 0.0
         vz = 0.0
         for j in range(n):
-            g = 0.5 * np.float64(gradient[j, 1 + a]) / np.float64(inverse_r[j])
+            g = np.float64(gradient[j, 1 + a]) / np.float64(inverse_r[j])
             vx += g * np.float64(ex[j])
             vy += g * np.float64(ey[j])
             vz += g * np.float64(ez[j])

@@ -105,15 +105,52 @@ def multiply_add(typingctx, factor, vector, accumulator):
     return signature, codegen
 
 
+def _lane_by_lane(operation, summary):
+    """Return an intrinsic of two vectors of one type; `operation` is the name of a method of the builder."""
+
+    def function(typingctx, a, b):
+        def codegen(context, builder, sig, args):
+            return getattr(builder, operation)(args[0], args[1])
+
+        return a(a, b), codegen
+
+    function.__doc__ = summary
+    return intrinsic(function)
+
+
+add = _lane_by_lane("fadd", "Return a + b.")
+subtract = _lane_by_lane("fsub", "Return a − b.")
+multiply = _lane_by_lane("fmul", "Return the vector of products a_l b_l.")
+
+
 @intrinsic
-def add_mirrored(typingctx, own, other):
-    """Return (own_0 + other_0, own_1 − other_1, own_2 − other_2, own_3 − other_3)."""
-    signature = own(own, own)
+def sum_lanes(typingctx, a):
+    """Return a_0 + a_1 + a_2 + a_3 as (a_0 + a_2) + (a_1 + a_3)."""
+    signature = a.scalar(a)
 
     def codegen(context, builder, sig, args):
-        total = builder.fadd(args[0], args[1])
-        difference = builder.fsub(args[0], args[1])
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0, 5, 6, 7])
-        return builder.shuffle_vector(total, difference, mask)
+        integer = ir.IntType(32)
+        undefined = ir.Constant(_llvm_type(sig.return_type), ir.Undefined)
+
+        def shuffled(vector, lanes):
+            mask = ir.Constant(ir.VectorType(integer, len(lanes)), lanes)
+            return builder.shuffle_vector(vector, undefined, mask)
+
+        halves = builder.fadd(shuffled(args[0], [0, 1, 2, 3]), shuffled(args[0], [2, 3, 2, 3]))
+        whole = builder.fadd(halves, shuffled(halves, [1, 0, 1, 0]))
+        return builder.extract_element(whole, ir.Constant(integer, 0))
+
+    return signature, codegen
+
+
+@intrinsic
+def widen(typingctx, a):
+    """Return the vector in float64."""
+    signature = Vector4(types.float64)(a)
+
+    def codegen(context, builder, sig, args):
+        if sig.args[0].scalar == types.float64:
+            return args[0]
+        return builder.fpext(args[0], _llvm_type(types.float64))
 
     return signature, codegen
