@@ -101,7 +101,13 @@ class SimulationError(FastDPError):
 
     def at_step(self, step: int) -> SimulationError:
         """Return the same error with the step it happened at."""
-        return type(self)(self.reason, step=step, atoms=self.atoms)
+        return self.with_reason(self.reason, step)
+
+    def with_reason(self, reason: str, step: int) -> SimulationError:
+        """Return the same error with another text."""
+        error = type(self)(reason, step=step, atoms=self.atoms)
+        error.on_all_ranks = self.on_all_ranks
+        return error
 
 
 class PairTooCloseError(SimulationError):

@@ -265,7 +265,8 @@ def starts(kinds: NDArray[np.int32]) -> NDArray[np.int64]:
 
 
 def _longer(array: NDArray[Scalar], length: int, n_kept: int) -> NDArray[Scalar]:
-    """Return an array of another length that begins with the first `n_kept` elements of this one."""
+    """Return an array of another length that begins with the first `n_kept` elements of this one, or all."""
+    n_kept = min(n_kept, len(array))
     result = np.zeros((length, *array.shape[1:]), dtype=array.dtype)
     result[:n_kept] = array[:n_kept]
     return result

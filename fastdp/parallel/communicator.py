@@ -90,7 +90,9 @@ class Communicator(ABC):
         """Return `value` of all ranks, on all ranks; small, or rare."""
 
     @abstractmethod
-    def exchange(self, rows: NDArray[Any], counts: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    def exchange(
+        self, rows: NDArray[Any], counts: NDArray[np.int64]
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Send rows to other ranks, whichever they are.
 
         Parameters
@@ -164,7 +166,21 @@ class Communicator(ABC):
         ------
         FastDPError
         """
-        return self.together(action if self.is_root else lambda: None)  # type: ignore[return-value]
+        if not self.is_root:
+            self.wait_for_root()
+            return self.together(lambda: None)
+        failure: FastDPError | None = None
+        result: Result | None = None
+        try:
+            result = action()
+        except FastDPError as error:
+            failure = error
+        self.wait_for_root()
+        self.raise_any(failure)
+        return result
+
+    def wait_for_root(self) -> None:
+        """Wait, without using a core, until rank 0 calls this too."""
 
 
 class SerialCommunicator(Communicator):
@@ -197,7 +213,9 @@ class SerialCommunicator(Communicator):
         """Return a list of `value`."""
         return [value]
 
-    def exchange(self, rows: NDArray[Any], counts: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    def exchange(
+        self, rows: NDArray[Any], counts: NDArray[np.int64]
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Return what was given."""
         return rows, counts
 

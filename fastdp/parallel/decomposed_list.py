@@ -38,6 +38,8 @@ class DecomposedList(VerletList):
     Attributes
     ----------
     ghosts : GhostExchange
+    ghost_forces : (n_ghosts, 3) float64
+        eV/Å, what is sent home.
     space : Space
     """
 
@@ -57,6 +59,8 @@ class DecomposedList(VerletList):
         self.space = Space.of(cell, periodic)
         self._kind_start = starts(2 * self.types)
         self.ghosts = GhostExchange(communicator)
+        self._room = np.zeros((0, 3))
+        self.ghost_forces = self._room
 
     @property
     def n_rows(self) -> int:
@@ -139,11 +143,13 @@ class DecomposedList(VerletList):
         )
         self.number_of_builds += 1
 
+    def send_positions(self, positions: NDArray[np.float64]) -> None:
+        """Begin to send the positions that other ranks need, (n_atoms, 3) Å in the order of the state."""
+        self.ghosts.send_positions(positions, self._vectors)
+
     def _room_for_ghost_forces(self) -> NDArray[np.float64]:
         """Return the array, (n_ghosts, 3), that forces on ghosts are to be written to, made anew if too small."""
         n = self.ghosts.n_ghosts
-        room = getattr(self, "_ghost_force_room", None)
-        if room is None or len(room) < n:
-            room = np.zeros((n + n // 8, 3))
-            self._ghost_force_room = room
-        return room[:n]
+        if len(self._room) < n:
+            self._room = np.zeros((n + n // 8, 3))
+        return self._room[:n]

@@ -206,11 +206,7 @@ def _box(coordinates: NDArray[np.float64], wrapped: NDArray[np.float64]) -> NDAr
     )
 
 
-def _messages(
-    array: NDArray[np.float64], counts: NDArray[np.int64]
-) -> list[tuple[int, NDArray[np.float64]]]:
+def _messages(array: NDArray[np.float64], counts: NDArray[np.int64]) -> list[tuple[int, NDArray[np.float64]]]:
     """Return the part of `array` that belongs to each rank, where there is one."""
     stop = np.cumsum(counts)
-    return [
-        (rank, array[stop[rank] - counts[rank] : stop[rank]]) for rank in np.flatnonzero(counts).tolist()
-    ]
+    return [(rank, array[stop[rank] - counts[rank] : stop[rank]]) for rank in np.flatnonzero(counts).tolist()]

@@ -57,7 +57,9 @@ def unpack(rows: NDArray[np.uint8], like: Arrays) -> dict[str, NDArray[Any]]:
     like : mapping of str to (any, ...) array
         Names, shapes and types; the contents do not matter.
     """
-    result = {name: np.empty((len(rows), *array.shape[1:]), dtype=array.dtype) for name, array in like.items()}
+    result = {
+        name: np.empty((len(rows), *array.shape[1:]), dtype=array.dtype) for name, array in like.items()
+    }
     place = np.arange(len(rows))
     offsets = np.cumsum([0] + [_bytes_of(array).shape[1] for array in like.values()])
     identifiers = list(like).index("identifiers")
@@ -147,4 +149,4 @@ def gather(
 def _bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:
     """Return the same memory as one row of bytes for each atom."""
     width = array.dtype.itemsize * int(np.prod(array.shape[1:], dtype=np.int64))
-    return np.ascontiguousarray(array).reshape(len(array), -1).view(np.uint8).reshape(len(array), width)
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(len(array), width)

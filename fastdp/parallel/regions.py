@@ -107,7 +107,14 @@ def divide(
     n_groups = 1
     for axis, parts in enumerate(shape):
         found = _planes(
-            coordinates[:, axis], groups, n_groups, parts, work, tolerance, (low[axis], high[axis]), communicator
+            coordinates[:, axis],
+            groups,
+            n_groups,
+            parts,
+            work,
+            tolerance,
+            (low[axis], high[axis]),
+            communicator,
         )
         planes.append(found)
         groups = groups * parts + _below(coordinates[:, axis], groups, found)

@@ -137,7 +137,9 @@ def _chunk(
             m = counts[part, a, b]
             real = reals[part, a, :, b]
             basis_weights(m, polynomials, real[FRACTION], weight)
-            basis_slopes(m, polynomials, pair_tables[alpha, b], real[FRACTION], real[INVERSE_R], factor, slope)
+            basis_slopes(
+                m, polynomials, pair_tables[alpha, b], real[FRACTION], real[INVERSE_R], factor, slope
+            )
             scatter_gradients(
                 m,
                 order,
