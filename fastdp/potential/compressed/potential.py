@@ -13,9 +13,13 @@ from fastdp.errors import PairTooCloseError
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential, Precision
 from fastdp.potential.compressed.chunks import cut_into_chunks
+from fastdp.potential.compressed.clock import SECTIONS
 from fastdp.potential.compressed.compressed_model import CompressedModel
+from fastdp.potential.compressed.matrix_kernels import ROWS_PADDED_TO, padded, stored_width
 from fastdp.potential.compressed.network_kernels import chunk_work_size
 from fastdp.potential.compressed.packing import pack
+from fastdp.potential.compressed.pair_kernels import group_rows
+from fastdp.potential.compressed.simd import BLOCK
 from fastdp.potential.compressed.step_kernels import (
     PAIR_INTEGERS,
     PAIR_REALS,
@@ -25,7 +29,7 @@ from fastdp.potential.compressed.step_kernels import (
     load_chunk_kernel,
 )
 
-ATOMS_PER_CHUNK = 96
+ATOMS_PER_CHUNK = 48
 """Largest chunk: large enough for the GEMMs to reach their rate, small enough that the arrays of a chunk stay
 in the second cache."""
 
@@ -55,8 +59,11 @@ class CompressedPotential(Potential):
         self._loaded = False
         self._segments = np.zeros((0, 4), np.int64)
         self._energies = np.zeros(0)
+        self._starts = np.zeros((0, 0), np.int64)
         self._part_forces = np.zeros((0, 0, 4))
         self._forces = np.zeros((0, 3))
+        self._n_sections = 0
+        self._clocks = np.zeros((0, 0), np.int64)
 
     @property
     def cutoff(self) -> float:
@@ -66,6 +73,23 @@ class CompressedPotential(Potential):
     def state_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the compressed model: it depends on the structure that it was made on."""
         return self.model.arrays()
+
+    def count_cycles(self, on: bool) -> NDArray[np.int64]:
+        """Switch the clock of the kernels on or off, and return what was counted so far.
+
+        Parameters
+        ----------
+        on : bool
+
+        Returns
+        -------
+        (n_threads, n_sections or 0) int64
+            Cycles of the processor's counter in each of `clock.SECTIONS`.
+        """
+        counted = self._clocks.copy()
+        self._n_sections = len(SECTIONS) if on else 0
+        self._clocks = np.zeros((max(1, self._threads), self._n_sections), np.int64)
+        return counted
 
     @property
     def bytes(self) -> int:
@@ -105,9 +129,8 @@ class CompressedPotential(Potential):
         arguments = (
             self._chunks,
             neighbours.extended_positions,
-            neighbours.extended_types,
             neighbours.owner,
-            neighbours.first,
+            self._starts,
             neighbours.neighbours,
             self.cutoff**2,
             self.model.n_functions,
@@ -124,11 +147,13 @@ class CompressedPotential(Potential):
             self._weights,
             self._gradients,
             self._moments,
+            self._q,
             self._work,
             self._energies,
             self._part_forces,
             self._virials,
             self._too_close,
+            self._clocks,
         )
         if not self._loaded:
             load_chunk_kernel(self._bounds[0], *arguments)
@@ -171,6 +196,8 @@ class CompressedPotential(Potential):
             self._virials = np.zeros((len(self._chunks), 9))
             self._capacity = 0
         self._threads = threads
+        if self._clocks.shape != (threads, self._n_sections):
+            self._clocks = np.zeros((threads, self._n_sections), np.int64)
         n, n_rows = neighbours.n_atoms, neighbours.n_rows
         if n > len(self._energies):
             self._energies = np.zeros(n)
@@ -179,8 +206,17 @@ class CompressedPotential(Potential):
             self._forces = np.zeros((n_rows, 3))
         # One place is spare: gather writes before it knows whether the neighbour counts.
         capacity = int(np.diff(neighbours.first).max(initial=0)) + 1
+        if len(self._starts) != n:
+            self._starts = np.zeros((n, self.model.n_types + 1), np.int64)
+        group_rows(
+            neighbours.first,
+            neighbours.neighbours,
+            neighbours.extended_types,
+            self._starts,
+            np.empty(capacity, np.int32),
+        )
         if capacity > self._capacity:
-            self._capacity = capacity + capacity // 8
+            self._capacity = padded(capacity + capacity // 8, BLOCK)
             self._allocate_scratch(threads)
 
     def _allocate_scratch(self, threads: int) -> None:
@@ -189,12 +225,15 @@ class CompressedPotential(Potential):
         largest = max((int(stop - start) for start, stop, _ in self._chunks), default=0)
         work = max(chunk_work_size(largest, row, packed.layers) for row in packed.type_table)
         pairs = (n_types, self._capacity)
+        stride = stored_width(n_types * self.model.n_functions, self._dtype)
+        rows = padded(largest, ROWS_PADDED_TO)
         self._counts = np.zeros((threads, largest, n_types), np.int64)
         self._integers = np.zeros((threads, largest, PAIR_INTEGERS, *pairs), np.int32)
         self._reals = np.zeros((threads, largest, PAIR_REALS, *pairs), self._dtype)
         self._weights = np.zeros((threads, 2 * order + 1, self._capacity), self._dtype)
         self._gradients = np.zeros((threads, self._capacity, 4), self._dtype)
-        self._moments = np.zeros((threads, 4 * n_types * self.model.n_functions * (largest + 1)), self._dtype)
+        self._moments = np.zeros((threads, rows * 4 * stride), self._dtype)
+        self._q = np.zeros((threads, stride, 4), self._dtype)
         self._work = np.zeros((threads, work), self._dtype)
 
     def _refuse_closest_pair(self, neighbours: VerletList) -> None:

@@ -6,12 +6,23 @@ import numpy as np
 from numba import njit, prange
 
 from fastdp.parallel.symbols import by_symbol, publish
-from fastdp.potential.compressed.network_kernels import chunk_energy_and_gradient
+from fastdp.potential.compressed.clock import (
+    FORCES,
+    MOMENTS,
+    NEIGHBOURS,
+    SLOPES,
+    SPLINES,
+    TRANSPOSITION,
+    begin,
+    lap,
+)
+from fastdp.potential.compressed.network_kernels import chunk_energy_and_gradient, padded_rows
 from fastdp.potential.compressed.pair_kernels import (
     SHORTEST_SQUARED,
     accumulate_moments,
-    basis_slopes,
     basis_weights,
+    basis_weights_and_slopes,
+    columns_to_rows,
     gather,
     scatter_gradients,
     spline_coordinates,
@@ -35,9 +46,8 @@ def _chunk(
     part,
     chunks,
     positions,
-    types,
     owner,
-    first,
+    starts,
     neighbours,
     cutoff_squared,
     n_functions,
@@ -54,11 +64,13 @@ def _chunk(
     weights,
     gradients,
     moment_buffer,
+    q_buffer,
     work_buffer,
     energies,
     forces,
     virials,
     too_close,
+    clocks,
 ):
     """Evaluate the atoms of one chunk; arguments as `evaluate_chunks`."""
     if chunk == NO_CHUNK:
@@ -67,36 +79,39 @@ def _chunk(
     order = polynomials.shape[0]
     n_intervals = n_functions - order + 1
     columns = n_types * n_functions
-    start = chunks[chunk, START]
-    n = chunks[chunk, STOP] - start
+    lowest = chunks[chunk, START]
+    n = chunks[chunk, STOP] - lowest
     alpha = chunks[chunk, TYPE]
-    flat = moment_buffer[part, : columns * 4].reshape(columns, 4)
-    per_atom = flat.reshape(n_types, n_functions, 4)
-    moments = moment_buffer[part, columns * 4 : columns * 4 * (n + 1)].reshape(4, n, columns)
+    stride = q_buffer.shape[1]
+    q_of_atom = q_buffer[part]
+    moments = moment_buffer[part, : padded_rows(n) * 4 * stride]
     weight = weights[part, :order]
     slope = weights[part, order : 2 * order]
     factor = weights[part, 2 * order]
     gradient = gradients[part]
     too_close[chunk] = -1
+    clock = clocks[part]
+    now = begin(clock)
     for a in range(n):
-        i = start + a
+        i = lowest + a
         count = counts[part, a]
         index = integers[part, a, INDEX]
         interval = integers[part, a, INTERVAL]
         real = reals[part, a]
-        gather(
-            neighbours[first[i] : first[i + 1]],
-            positions,
-            types,
-            i,
-            cutoff_squared,
-            count,
-            index,
-            real[X],
-            real[Y],
-            real[Z],
-        )
-        flat[:, :] = 0.0
+        for b in range(n_types):
+            count[b] = gather(
+                neighbours[starts[i, b] : starts[i, b + 1]],
+                positions,
+                i,
+                cutoff_squared,
+                index[b],
+                real[X, b],
+                real[Y, b],
+                real[Z, b],
+            )
+        now = lap(clock, NEIGHBOURS, now)
+        per_atom = moments[a * 4 * stride : a * 4 * stride + columns * 4].reshape(n_types, n_functions, 4)
+        per_atom[:, :, :] = 0.0
         for b in range(n_types):
             table = pair_tables[alpha, b]
             nearest = spline_coordinates(
@@ -113,33 +128,44 @@ def _chunk(
             if nearest < table[SHORTEST_SQUARED]:
                 too_close[chunk] = i
             basis_weights(count[b], polynomials, real[FRACTION, b], weight)
+            now = lap(clock, SPLINES, now)
             accumulate_moments(
                 count[b], order, interval[b], weight, real[X, b], real[Y, b], real[Z, b], per_atom[b]
             )
-        for p in range(columns):
-            moments[0, a, p] = flat[p, 0]
-            moments[1, a, p] = flat[p, 1]
-            moments[2, a, p] = flat[p, 2]
-            moments[3, a, p] = flat[p, 3]
+            now = lap(clock, MOMENTS, now)
     chunk_energy_and_gradient(
-        n, alpha, type_table, layers, parameters, moments, work_buffer[part], energies[start : start + n]
+        n,
+        alpha,
+        type_table,
+        layers,
+        parameters,
+        columns,
+        moments,
+        work_buffer[part],
+        energies[lowest : lowest + n],
+        clock,
     )
     virials[chunk, :] = 0.0
+    now = begin(clock)
     for a in range(n):
-        i = start + a
+        i = lowest + a
         energies[i] += bias[alpha]
-        for p in range(columns):
-            flat[p, 0] = moments[0, a, p]
-            flat[p, 1] = moments[1, a, p]
-            flat[p, 2] = moments[2, a, p]
-            flat[p, 3] = moments[3, a, p]
+        columns_to_rows(columns, moments, a * 4 * stride, stride, q_of_atom)
+        now = lap(clock, TRANSPOSITION, now)
+        real = reals[part, a]
         for b in range(n_types):
             m = counts[part, a, b]
-            real = reals[part, a, :, b]
-            basis_weights(m, polynomials, real[FRACTION], weight)
-            basis_slopes(
-                m, polynomials, pair_tables[alpha, b], real[FRACTION], real[INVERSE_R], factor, slope
+            basis_weights_and_slopes(
+                m,
+                polynomials,
+                pair_tables[alpha, b],
+                real[FRACTION, b],
+                real[INVERSE_R, b],
+                factor,
+                weight,
+                slope,
             )
+            now = lap(clock, SLOPES, now)
             scatter_gradients(
                 m,
                 order,
@@ -148,17 +174,20 @@ def _chunk(
                 owner,
                 weight,
                 slope,
-                real[X],
-                real[Y],
-                real[Z],
-                real[INVERSE_R],
-                per_atom[b],
+                real[X, b],
+                real[Y, b],
+                real[Z, b],
+                real[INVERSE_R, b],
+                q_of_atom[b * n_functions : (b + 1) * n_functions],
                 i,
                 forces[part],
                 gradient,
             )
             if with_virial:
-                sum_virial(m, real[X], real[Y], real[Z], real[INVERSE_R], gradient, virials[chunk])
+                sum_virial(
+                    m, real[X, b], real[Y, b], real[Z, b], real[INVERSE_R, b], gradient, virials[chunk]
+                )
+            now = lap(clock, FORCES, now)
 
 
 _call_chunk = by_symbol(_chunk)
@@ -169,9 +198,8 @@ def evaluate_chunks(
     bounds,
     chunks,
     positions,
-    types,
     owner,
-    first,
+    starts,
     neighbours,
     cutoff_squared,
     n_functions,
@@ -188,11 +216,13 @@ def evaluate_chunks(
     weights,
     gradients,
     moment_buffer,
+    q_buffer,
     work_buffer,
     energies,
     forces,
     virials,
     too_close,
+    clocks,
 ):
     """Fill atomic energies, and add to the forces on every atom, each part with sums of its own.
 
@@ -205,8 +235,10 @@ def evaluate_chunks(
         Part p takes chunks bounds[p]:bounds[p + 1].
     chunks : (n_chunks, 3) int64
         First atom, one past the last, and their type.
-    positions, types, owner, first, neighbours
-        As in `VerletList`, sorted order.
+    positions, owner, neighbours
+        As in `VerletList`, rows grouped by `group_rows`.
+    starts : (n_atoms, n_types + 1) int64
+        Of the neighbours of each type.
     polynomials : (order, order) float32 or float64
         Of the basis, see `segment_polynomials`.
     pair_tables : (n_types, n_types, 4) float64
@@ -220,7 +252,10 @@ def evaluate_chunks(
     reals : (n_parts, n_chunk, 5, n_types, capacity)
     weights : (n_parts, 2·order + 1, capacity)
     gradients : (n_parts, capacity, 4)
-    moment_buffer, work_buffer : (n_parts, size)
+    moment_buffer : (n_parts, n_padded·4·stride)
+        The stride is n_types·N with room for whole panels of the matrix products.
+    q_buffer : (n_parts, stride, 4)
+    work_buffer : (n_parts, size)
     energies : (n_atoms,) float64
         Filled, eV.
     forces : (n_parts, n_rows, 4) float64
@@ -229,6 +264,8 @@ def evaluate_chunks(
         Filled, eV.
     too_close : (n_chunks,) int64
         Filled: an atom with a neighbour below the table, or −1.
+    clocks : (n_parts, n_sections or 0) int64
+        Cycles of each section are added, if there are columns.
     """
     for part in prange(bounds.shape[0] - 1):
         for chunk in range(bounds[part], bounds[part + 1]):
@@ -238,9 +275,8 @@ def evaluate_chunks(
                     np.int64(part),
                     chunks,
                     positions,
-                    types,
                     owner,
-                    first,
+                    starts,
                     neighbours,
                     cutoff_squared,
                     n_functions,
@@ -257,11 +293,13 @@ def evaluate_chunks(
                     weights,
                     gradients,
                     moment_buffer,
+                    q_buffer,
                     work_buffer,
                     energies,
                     forces,
                     virials,
                     too_close,
+                    clocks,
                 )
             )
 
