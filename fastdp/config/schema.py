@@ -287,7 +287,7 @@ class OutputTable(Table):
 
 
 class ParallelTable(Table):
-    """The processor cores that a run uses."""
+    """The processor cores that a run uses, and how space is divided among ranks."""
 
     threads: int | None = key(
         None,
@@ -295,6 +295,21 @@ class ParallelTable(Table):
         "command line's `--threads` goes before it.",
         ge=1,
         le=4096,
+    )
+    grid: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=3, max_length=3)] | None = key(
+        None,
+        "Ranks along each axis of the cell, for a run with MPI; by default those whose regions have the "
+        "least surface. Without effect in a run of one process.",
+    )
+    balance: bool = key(
+        True,
+        "Whether the planes between ranks move when their work is uneven. It is measured, so that two runs "
+        "of the same input then differ in the last digits; at the start all ranks get as many atoms.",
+    )
+    imbalance_limit: float = key(
+        1.1,
+        "Work of the busiest rank over the mean of all, above which planes move.",
+        gt=1,
     )
 
 

@@ -29,9 +29,16 @@ from fastdp.structure.structure import Structure
 
 
 def make_ready(
-    inputs: Inputs, threads: int, reporter: Reporter, *, checkpoint: Checkpoint | None = None
+    inputs: Inputs,
+    threads: int,
+    reporter: Reporter,
+    *,
+    checkpoint: Checkpoint | None = None,
+    ranks: int = 1,
 ) -> Potential:
     """Say what is going to be run, make the potential, and forecast what a new run will take.
+
+    With several ranks this is for rank 0, and `forecast_together` forecasts.
 
     Parameters
     ----------
@@ -42,6 +49,8 @@ def make_ready(
         Told everything.
     checkpoint : Checkpoint, optional
         Of a run that is continued: its potential is made again.
+    ranks : int
+        That the run is for.
 
     Returns
     -------
@@ -54,7 +63,7 @@ def make_ready(
         If the potential cannot be evaluated at the start structure.
     """
     configuration = inputs.configuration
-    for line in _summary_lines(inputs, threads):
+    for line in _summary_lines(inputs, threads, ranks):
         reporter.message(line)
     table = configuration.potential
     potential = make_potential(
@@ -66,7 +75,7 @@ def make_ready(
         report=reporter.message,
         state=None if checkpoint is None else potential_state_of(checkpoint),
     )
-    if checkpoint is None:
+    if checkpoint is None and ranks == 1:
         skin = configuration.neighbours.skin_A
         trial = try_start(potential, inputs.structure, inputs.types, skin)
         for line in overflow_watch(inputs, potential).warnings(trial.neighbours):
@@ -182,7 +191,7 @@ def provenance(inputs: Inputs) -> Provenance:
     )
 
 
-def _summary_lines(inputs: Inputs, threads: int) -> list[str]:
+def _summary_lines(inputs: Inputs, threads: int, ranks: int) -> list[str]:
     configuration, structure = inputs.configuration, inputs.structure
     counts = ", ".join(f"{count} {name}" for name, count in Counter(structure.symbols).items())
     output = configuration.output
@@ -198,7 +207,7 @@ def _summary_lines(inputs: Inputs, threads: int) -> list[str]:
         *(f"note: {note}" for note in structure.notes),
         f"velocities: {velocities}",
         *(f"stage {number}: {stage.describe()}" for number, stage in enumerate(configuration.stage, start=1)),
-        f"threads: {threads}",
+        f"threads: {threads}" if ranks == 1 else f"ranks: {ranks}, threads of each: {threads}",
         f"output: {output.directory}: {output.trajectory.file} every {output.trajectory.every} steps, "
         f"{output.thermo.file} every {output.thermo.every}, "
         f"{output.checkpoint.file} every {output.checkpoint.every}",

@@ -239,7 +239,6 @@ class CompressedPotential(Potential):
 
     def _refuse_closest_pair(self, neighbours: VerletList) -> None:
         """Raise the error that names the pair that lies deepest below its table."""
-        order = neighbours.order
         worst = (1.0, 0, 0, 0.0, 0.0)
         for i in self._too_close[self._too_close >= 0]:
             row = neighbours.neighbours[neighbours.first[i] : neighbours.first[i + 1]]
@@ -252,7 +251,8 @@ class CompressedPotential(Potential):
                 worst, (distances[k] / shortest[k], i, neighbours.owner[row[k]], distances[k], shortest[k])
             )
         _, i, j, distance, limit = worst
-        atoms = sorted((int(order[i]), int(order[j])))
+        identifiers = neighbours.row_identifiers
+        atoms = sorted((int(identifiers[i]), int(identifiers[j])))
         raise PairTooCloseError(
             f"atoms {atoms[0]} and {atoms[1]} are {distance:.4f} Å apart; the compressed potential begins at "
             f"{limit:.4f} Å for this pair of types, far below what a model is trained on. "
