@@ -93,10 +93,11 @@ def connect(launch: Launch) -> Communicator:
         ) from None
     size = MPI.COMM_WORLD.Get_size()
     if size != launch.size:
+        own = os.path.join(sys.prefix, "bin", "mpirun")
         raise InputError(
             f"{launch.launcher} started {launch.size} processes, but MPI ({_library(MPI)}) sees {size}: it is"
-            " not the MPI that this launcher belongs to; use the mpirun of that MPI"
-            f" ({os.path.join(sys.prefix, 'bin', 'mpirun')} if it came with pip), or with srun the right --mpi"
+            f" not the MPI that this launcher belongs to; use the mpirun of that MPI ({own} if it came with"
+            " pip), or with srun the right --mpi"
         )
     # A communicator of our own: other libraries cannot get in the way.
     from fastdp.parallel.mpi import MPICommunicator

@@ -21,9 +21,7 @@ def launcher() -> str | None:
     return str(own) if own.exists() else shutil.which("mpiexec")
 
 
-def job(
-    mpirun: str, ranks: int, arguments: Sequence[str], *, folder: Path
-) -> subprocess.Popen[str]:
+def job(mpirun: str, ranks: int, arguments: Sequence[str], *, folder: Path) -> subprocess.Popen[str]:
     """Start Python on some ranks, with the tests' own modules in reach."""
     paths = [str(INSTALLED), str(TESTS), str(TESTS / "mpi"), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "NUMBA_NUM_THREADS": "2"}

@@ -151,7 +151,5 @@ SYSTEMS: dict[str, System] = {
     "twelve atoms": System(
         twelve_atoms, small_model, VelocityVerletSettings(timestep_fs=0.1), 0.4, ((2, 2, 2),)
     ),
-    "thin": System(
-        thin, ScatteredLennardJones, VelocityVerletSettings(timestep_fs=4.0), 0.6, ((8, 1, 1),)
-    ),
+    "thin": System(thin, ScatteredLennardJones, VelocityVerletSettings(timestep_fs=4.0), 0.6, ((8, 1, 1),)),
 }

@@ -84,7 +84,9 @@ def test_energy_forces_and_virial_are_those_of_one_rank(
     assert len(atoms) == np.prod(shape)
 
 
-@pytest.mark.parametrize(("name", "shape"), MOVING, ids=lambda value: value if isinstance(value, str) else name_of(value))
+@pytest.mark.parametrize(
+    ("name", "shape"), MOVING, ids=lambda value: value if isinstance(value, str) else name_of(value)
+)
 def test_200_steps_lead_to_the_same_place(
     name: str, shape: tuple[int, int, int], serial, together: Path
 ) -> None:

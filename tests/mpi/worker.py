@@ -34,7 +34,10 @@ def name_of(shape: tuple[int, int, int]) -> str:
 
 
 def place(
-    system: System, communicator: Communicator, shape: tuple[int, int, int], balance: BalanceSettings | None = None
+    system: System,
+    communicator: Communicator,
+    shape: tuple[int, int, int],
+    balance: BalanceSettings | None = None,
 ) -> tuple[State, Domain]:
     whole = system.state() if communicator.is_root else None
     state, domain, _ = deal_out(whole, communicator, grid=shape, balance=balance)
