@@ -16,7 +16,7 @@ from fastdp.potential.compressed.chunks import cut_into_chunks
 from fastdp.potential.compressed.clock import SECTIONS
 from fastdp.potential.compressed.compressed_model import CompressedModel
 from fastdp.potential.compressed.matrix_kernels import ROWS_PADDED_TO, padded, stored_width
-from fastdp.potential.compressed.network_kernels import chunk_work_size
+from fastdp.potential.compressed.network_kernels import chunk_work_size, load_network
 from fastdp.potential.compressed.packing import pack
 from fastdp.potential.compressed.pair_kernels import group_rows
 from fastdp.potential.compressed.simd import BLOCK
@@ -156,7 +156,8 @@ class CompressedPotential(Potential):
             self._clocks,
         )
         if not self._loaded:
-            load_chunk_kernel(self._bounds[0], *arguments)
+            load_network(packed.type_table, packed.layers, packed.parameters)
+            load_chunk_kernel(*arguments)
             self._loaded = True
         clear_forces(self._part_forces)
         inner, outer = self._bounds
