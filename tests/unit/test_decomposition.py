@@ -27,7 +27,7 @@ OPEN = np.array([False, False, False])
         (4, [1, 1, 10], PERIODIC, (1, 1, 4)),
         # Four cuts of 10 × 10, or two of 10 × 12 across each of two axes.
         (4, [10, 10, 12], PERIODIC, (1, 1, 4)),
-        (4, [10, 10, 8], PERIODIC, (2, 2, 1)),
+        (16, [10, 10, 5], PERIODIC, (4, 4, 1)),
         # One cut across an open axis, two across a periodic one.
         (2, [10, 10, 9], np.array([True, True, False]), (1, 1, 2)),
         (7, [3, 1, 1], OPEN, (7, 1, 1)),
