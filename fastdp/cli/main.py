@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import typer
 
 from fastdp import __version__
-from fastdp.cli import check, convert, info, run, schema
+from fastdp.cli import bench, check, convert, info, run, schema
 from fastdp.errors import FastDPError
 from fastdp.parallel import failure
 from fastdp.parallel.launch import launched
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("check")(check.check)
+app.command("bench")(bench.bench)
 app.command("info")(info.info)
 app.command("convert")(convert.convert)
 app.command("schema")(schema.schema)

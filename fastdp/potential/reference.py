@@ -120,6 +120,7 @@ class ReferencePotential(Potential):
         centre: NDArray[np.integer],
         neighbour: NDArray[np.integer],
         vectors: Array,
+        n_centres: int | None = None,
     ) -> Evaluation:
         """Return energy, forces and virial from a plain list of pairs.
 
@@ -131,6 +132,8 @@ class ReferencePotential(Potential):
             Atoms of each pair; each pair occurs in both directions, and once for every periodic image.
         vectors : (n_pairs, 3) float64
             From the centre to the neighbour (image), Å; pairs beyond the cutoff may be there.
+        n_centres : int, optional
+            Atoms from this one on are neighbours only, and have no energy; by default all have.
 
         Returns
         -------
@@ -143,7 +146,8 @@ class ReferencePotential(Potential):
         """
         result = Evaluation.empty(len(types))
         order = np.argsort(centre, kind="stable")
-        first = np.searchsorted(centre[order], np.arange(len(types) + 1))
+        n_centres = len(types) if n_centres is None else n_centres
+        first = np.searchsorted(centre[order], np.arange(n_centres + 1))
         for start, stop in _chunks(first):
             pairs = order[first[start] : first[stop]]
             self._add(

@@ -10,14 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from fastdp.config.render import resolved_text
+from fastdp.config.schema import Configuration
 from fastdp.config.settings import run_settings, velocity_settings
 from fastdp.dynamics.state import State
 from fastdp.dynamics.velocities import prepare_velocities
+from fastdp.model.description import DeepPotential
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.output.checkpoint import Checkpoint
 from fastdp.potential.base import Potential
 from fastdp.potential.factory import make_potential
 from fastdp.potential.reference import ReferencePotential
+from fastdp.simulation.audit import Audit
 from fastdp.simulation.inputs import Inputs
 from fastdp.simulation.overflow import OverflowWatch
 from fastdp.simulation.record import potential_state_of, state_of
@@ -25,6 +28,7 @@ from fastdp.simulation.reporter import Reporter
 from fastdp.simulation.settings import Provenance
 from fastdp.simulation.simulation import Simulation
 from fastdp.simulation.trial import forecast, try_start
+from fastdp.simulation.trigger import EverySteps, Observer, Operation
 from fastdp.structure.structure import Structure
 
 
@@ -153,7 +157,39 @@ def build_simulation(
         reporter=reporter,
         checkpoint=checkpoint,
         when_built=warn_of_overflow,
+        observers=audits(inputs.configuration, inputs.description, potential, neighbours, reporter),
     )
+
+
+def audits(
+    configuration: Configuration,
+    description: DeepPotential,
+    potential: Potential,
+    neighbours: VerletList,
+    reporter: Reporter,
+) -> list[Observer]:
+    """Return what compares a compressed potential with the model as trained, at the steps of the trajectory.
+
+    Parameters
+    ----------
+    configuration : Configuration
+    description : DeepPotential
+    potential : Potential
+    neighbours : VerletList
+        Of the run.
+    reporter : Reporter
+
+    Returns
+    -------
+    list of Observer
+        Empty if no atoms are to be drawn, or the potential is the model as trained.
+    """
+    table = configuration.potential
+    second = potential.another() if table.audit_atoms > 0 else None
+    if second is None:
+        return []
+    audit = Audit(second, description, neighbours, table.tolerance, table.audit_atoms, reporter.warning)
+    return [Observer(Operation(EverySteps(configuration.output.trajectory.every), audit.act), audit.lines)]
 
 
 def overflow_watch(inputs: Inputs, potential: Potential) -> OverflowWatch:

@@ -23,7 +23,7 @@ from fastdp.parallel.threads import thread_limits
 from fastdp.potential.base import Potential
 from fastdp.potential.factory import make_potential
 from fastdp.potential.reference import ReferencePotential
-from fastdp.simulation.assemble import initial_state, make_ready, provenance
+from fastdp.simulation.assemble import audits, initial_state, make_ready, provenance
 from fastdp.simulation.inputs import Inputs
 from fastdp.simulation.overflow import OverflowWatch
 from fastdp.simulation.record import state_of
@@ -120,6 +120,10 @@ def build_together(
         checkpoint=own_checkpoint,
         when_built=warn_of_overflow,
         domain=domain,
+        # What rank 0 sees of the system stands for all of it.
+        observers=audits(configuration, description, potential, neighbours, reporter)
+        if communicator.rank == 0
+        else (),
     )
     grid = " × ".join(map(str, domain.regions.shape))
     counts = communicator.all_gather(np.array([state.n_atoms]))[:, 0]

@@ -98,13 +98,11 @@ def deviation(potential: Potential, description: DeepPotential, centres: Sampled
     centre = np.repeat(np.arange(n), np.diff(centres.first))
     vectors = centres.extended_positions[centres.neighbours] - centres.extended_positions[centre]
     exact = ReferencePotential(description, every_neighbour=True).evaluate_pairs(
-        centres.extended_types, centre, centres.neighbours, vectors
+        centres.extended_types, centre, centres.neighbours, vectors, n_centres=n
     )
     squares = np.sum((gradient - exact.forces) ** 2, axis=1)
     totals = squares[:n] + np.bincount(centre, squares[n:], n)
-    return Deviation(
-        np.sqrt(totals / 3.0), np.abs(fast.atomic_energies - exact.atomic_energies[:n])
-    )
+    return Deviation(np.sqrt(totals / 3.0), np.abs(fast.atomic_energies - exact.atomic_energies[:n]))
 
 
 class Audit:
@@ -176,8 +174,8 @@ class Audit:
             self._limit = 10.0 * rms
             self._warn(
                 f"step {step}: the compressed potential is off from the model as trained by {rms:.1e} eV/Å "
-                f"(rms over {len(chosen)} atoms), {rms / self._tolerance:.0f} times the tolerance. The run has "
-                "left what its start structure stands for: start from a frame like this one, and the "
+                f"(rms over {len(chosen)} atoms), {rms / self._tolerance:.0f} times the tolerance. The run "
+                "has left what its start structure stands for: start from a frame like this one, and the "
                 "compressed potential is made for it"
             )
 
@@ -186,9 +184,11 @@ class Audit:
         if self._count == 0:
             return []
         rms = np.sqrt(self._sum / self._count)
-        left_out = f"; {self._left_out} audits left out, to stay below 1 % of the time" if self._left_out else ""
+        left_out = (
+            f"; {self._left_out} audits left out, to stay below 1 % of the time" if self._left_out else ""
+        )
         return [
             f"audit: force error against the model as trained {rms:.1e} eV/Å rms over {self._count} atoms "
-            f"drawn during the run, largest {self._largest:.1e} at step {self._largest_step}; energies within "
-            f"{self._largest_energy:.1e} eV{left_out}"
+            f"drawn during the run, largest {self._largest:.1e} at step {self._largest_step}; energies "
+            f"within {self._largest_energy:.1e} eV{left_out}"
         ]

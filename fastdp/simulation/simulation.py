@@ -41,7 +41,7 @@ from fastdp.simulation.signals import StopRequest
 from fastdp.simulation.stage import Stage
 from fastdp.simulation.timers import BETWEEN_RANKS, CATEGORIES, Timers
 from fastdp.simulation.trial import Trial, try_start_together
-from fastdp.simulation.trigger import EverySeconds, EverySteps, Operation
+from fastdp.simulation.trigger import EverySeconds, EverySteps, Observer, Operation
 
 
 class Simulation:
@@ -70,6 +70,8 @@ class Simulation:
         Given the neighbour list each time that it was built.
     domain : Domain, optional
         Which rank owns what, with a `DecomposedList`.
+    observers : sequence of Observer
+        Look on, and are asked for their lines when the run is through.
 
     Raises
     ------
@@ -97,6 +99,7 @@ class Simulation:
         checkpoint: Checkpoint | None = None,
         when_built: Callable[[VerletList], object] = lambda _: None,
         domain: Domain | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._state = state
         self._communicator = state.communicator
@@ -132,7 +135,9 @@ class Simulation:
         self._operations = [
             *self._outputs.operations,
             Operation(EverySteps(settings.output.checkpoint.every), self._save),
+            *(observer.operation for observer in observers),
         ]
+        self._observers = observers
         self._steps_before = 0
         self._time_before = 0.0
         self._builds_before = 0
@@ -186,6 +191,9 @@ class Simulation:
                 self._reporter.stopped()
                 self._outputs.close()
         summary = self._summary(self._loop_start - started)
+        for observer in self._observers:
+            for line in observer.closing():
+                self._reporter.message(line)
         self._reporter.finished(summary)
         return summary
 

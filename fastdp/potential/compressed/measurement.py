@@ -190,7 +190,13 @@ def make_probe(name: str, atoms: Atoms, description: DeepPotential, probed: NDAr
     else:
         names, types = np.arange(neighbours.n_rows, dtype=np.int32), neighbours.extended_types
     reference = ReferencePotential(description, every_neighbour=True)
-    forces = reference.evaluate_pairs(types, names[centre], names[neighbours.owner[row]], vectors).forces
+    forces = reference.evaluate_pairs(
+        types,
+        names[centre],
+        names[neighbours.owner[row]],
+        vectors,
+        n_centres=neighbours.n_atoms,
+    ).forces
     return Probe(name, neighbours, place, forces[place])
 
 

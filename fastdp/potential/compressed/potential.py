@@ -74,6 +74,10 @@ class CompressedPotential(Potential):
         """Return the compressed model: it depends on the structure that it was made on."""
         return self.model.arrays()
 
+    def another(self) -> CompressedPotential:
+        """Return the same potential with buffers of its own."""
+        return CompressedPotential(self.model, self.precision)
+
     def count_cycles(self, on: bool) -> NDArray[np.int64]:
         """Switch the clock of the kernels on or off, and return what was counted so far.
 
