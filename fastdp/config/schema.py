@@ -73,6 +73,15 @@ class PotentialTable(Table):
     """The model and how it is evaluated."""
 
     model: PathText = key(..., "Model file; relative paths count from the folder of the input file.")
+    head: str | None = key(
+        None, "Which of several models a PyTorch checkpoint of multi-task training holds.", min_length=1
+    )
+    fparam: list[float] | None = key(
+        None, "The frame's parameters, where the model takes them and has no defaults.", max_length=1000
+    )
+    aparam: list[float] | None = key(
+        None, "The atoms' parameters, the same for all, where the model takes them.", max_length=1000
+    )
     backend: Literal["auto", "cpu", "reference"] = key(
         "auto",
         "`cpu` is the compressed potential on threads, `reference` the model exactly as trained in plain "
@@ -89,6 +98,14 @@ class PotentialTable(Table):
         unit="eV/Å",
         gt=0,
         le=0.1,
+    )
+    audit_atoms: int = key(
+        8,
+        "Atoms drawn at each frame of the trajectory whose energies and gradients are computed with the "
+        "model as trained too, to tell when a run leaves what the compressed potential was made for; audits that "
+        "would take more than 1 % of the time are left out. 0 for none.",
+        ge=0,
+        le=100_000,
     )
 
 
@@ -287,7 +304,7 @@ class OutputTable(Table):
 
 
 class ParallelTable(Table):
-    """The processor cores that a run uses."""
+    """The processor cores that a run uses, and how space is divided among ranks."""
 
     threads: int | None = key(
         None,
@@ -295,6 +312,21 @@ class ParallelTable(Table):
         "command line's `--threads` goes before it.",
         ge=1,
         le=4096,
+    )
+    grid: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=3, max_length=3)] | None = key(
+        None,
+        "Ranks along each axis of the cell, for a run with MPI; by default those whose regions have the "
+        "least surface. Without effect in a run of one process.",
+    )
+    balance: bool = key(
+        True,
+        "Whether the planes between ranks move when their work is uneven. It is measured, so that two runs "
+        "of the same input then differ in the last digits; at the start all ranks get as many atoms.",
+    )
+    imbalance_limit: float = key(
+        1.1,
+        "Work of the busiest rank over the mean of all, above which planes move.",
+        gt=1,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +79,18 @@ class TensorModel:
         derivatives : bool
             Whether `forces` and `virials` are wanted.
         """
-        return self._evaluate(neighbours.n_atoms, batches_of_list(neighbours), derivatives)
+        parameters = self._parameters.in_order(neighbours.order)
+        sorted_atoms = self._evaluate(
+            neighbours.n_atoms, batches_of_list(neighbours), derivatives, parameters
+        )
+        place = np.empty(neighbours.n_atoms, dtype=np.int64)
+        place[neighbours.order] = np.arange(neighbours.n_atoms)
+        forces = sorted_atoms.forces
+        return replace(
+            sorted_atoms,
+            atomic=sorted_atoms.atomic[place],
+            forces=None if forces is None else forces[:, place],
+        )
 
     def evaluate_pairs(
         self,
@@ -91,15 +102,17 @@ class TensorModel:
         derivatives: bool = False,
     ) -> AtomicTensors:
         """Return the tensors from a plain list of pairs; see `ReferencePotential.evaluate_pairs`."""
-        return self._evaluate(len(types), batches_of_pairs(types, centre, neighbour, vectors), derivatives)
+        return self._evaluate(len(types), batches_of_pairs(types, centre, neighbour, vectors), derivatives, self._parameters)
 
-    def _evaluate(self, n_atoms: int, batches: Iterable[PairBatch], derivatives: bool) -> AtomicTensors:
+    def _evaluate(
+        self, n_atoms: int, batches: Iterable[PairBatch], derivatives: bool, parameters: Parameters
+    ) -> AtomicTensors:
         n = self.n_components
         atomic = np.zeros((n_atoms, n))
         forces = np.zeros((n, n_atoms, 3))
         virials = np.zeros((n, 3, 3))
         for batch in batches:
-            for part in evaluate_batch(self.description, batch, self._parameters, truncate=True):
+            for part in evaluate_batch(self.description, batch, parameters, truncate=True):
                 atomic[part.atoms] = part.fitted.values
                 for component in range(n) if derivatives else ():
                     seed = np.zeros_like(part.fitted.values)

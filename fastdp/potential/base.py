@@ -66,6 +66,10 @@ class Potential(ABC):
         """
         return {}
 
+    def another(self) -> Potential | None:
+        """Return the same potential with buffers of its own, or None if it is the model as trained."""
+        return None
+
     @abstractmethod
     def evaluate(
         self,

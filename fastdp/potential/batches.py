@@ -89,6 +89,10 @@ class Parameters:
             raise InputError(f"{source}: fparam has {frame_values.shape[0]} rows, and should be one")
         return cls(frame_values[0], atom_values)
 
+    def in_order(self, order: NDArray[np.integer]) -> Parameters:
+        """Return the parameters with the atoms in another order."""
+        return self if len(self.atom) == 1 else Parameters(self.frame, self.atom[order])
+
     def of(self, description: DeepPotential, atoms: NDArray[np.integer]) -> Array:
         """Return what the networks take besides the descriptors of these atoms, (n, n_frame + n_atom)."""
         fitting = description.fitting
@@ -116,26 +120,32 @@ def _given(source: str, what: str, wanted: ParameterInput, values: Array | None)
     return rows
 
 
-def batches_of_list(neighbours: VerletList) -> Iterator[PairBatch]:
-    """Yield the pairs of a neighbour list, at the positions that it holds now.
+def batches_of_list(neighbours: VerletList, begin: int = 0, end: int | None = None) -> Iterator[PairBatch]:
+    """Yield the pairs of sorted atoms of a neighbour list, at the positions that it holds now.
+
+    Atoms and neighbours are numbered as the list's rows: sorted atoms, then ghosts that other ranks own.
 
     Parameters
     ----------
     neighbours : VerletList
+    begin, end : int
+        Range of sorted atoms; by default all.
     """
-    n_atoms, first, order = neighbours.n_atoms, neighbours.first, neighbours.order
-    positions, types = neighbours.extended_positions, neighbours.extended_types
-    first_type = int(neighbours.types[0]) if n_atoms else 0
-    for start, stop in _chunks(first[: n_atoms + 1]):
-        rows = neighbours.neighbours[first[start] : first[stop]]
+    first, positions, types = neighbours.first, neighbours.extended_positions, neighbours.extended_types
+    end = neighbours.n_atoms if end is None else end
+    of_input = getattr(neighbours, "types", types)
+    first_type = int(of_input[0]) if len(of_input) else 0
+    for start, stop in _chunks(first[begin : end + 1]):
+        start, stop = begin + start, begin + stop
+        columns = neighbours.neighbours[first[start] : first[stop]]
         centre = np.repeat(np.arange(start, stop), np.diff(first[start : stop + 1]))
         yield PairBatch(
-            atoms=order[start:stop],
+            atoms=np.arange(start, stop),
             atom_types=types[start:stop],
             centre=centre - start,
-            neighbour=order[neighbours.owner[rows]],
-            neighbour_types=types[rows],
-            vectors=positions[rows] - positions[centre],
+            neighbour=neighbours.owner[columns],
+            neighbour_types=types[columns],
+            vectors=positions[columns] - positions[centre],
             first_type=first_type,
         )
 
@@ -145,6 +155,7 @@ def batches_of_pairs(
     centre: NDArray[np.integer],
     neighbour: NDArray[np.integer],
     vectors: Array,
+    n_centres: int | None = None,
 ) -> Iterator[PairBatch]:
     """Yield a plain list of pairs; atoms of type `VIRTUAL` are left out.
 
@@ -155,11 +166,14 @@ def batches_of_pairs(
         Each pair occurs in both directions, and once for every periodic image.
     vectors : (n_pairs, 3) float64
         From the centre to the neighbour (image), Å.
+    n_centres : int, optional
+        Atoms from this one on are neighbours only; by default none is.
     """
     real = np.flatnonzero((types[centre] != VIRTUAL) & (types[neighbour] != VIRTUAL))
     centre, neighbour, vectors = centre[real], neighbour[real], vectors[real]
     order = np.argsort(centre, kind="stable")
-    first = np.searchsorted(centre[order], np.arange(len(types) + 1))
+    n_centres = len(types) if n_centres is None else n_centres
+    first = np.searchsorted(centre[order], np.arange(n_centres + 1))
     first_type = int(types[types != VIRTUAL][0]) if np.any(types != VIRTUAL) else 0
     for start, stop in _chunks(first):
         pairs = order[first[start] : first[stop]]
@@ -223,7 +237,7 @@ def evaluate_batch(
     if np.any(r == 0.0):
         pair = int(np.argmin(r))
         i, j = int(batch.atoms[batch.centre[pair]]), int(batch.neighbour[pair])
-        raise PairTooCloseError(f"atoms {i} and {j} are on top of each other", atoms=(i, j))
+        raise coincidence(i, j)
     near = np.flatnonzero(r <= description.cutoff)
     kind = fitting_kind(description.fitting)
     for centre_type in np.unique(batch.atom_types):
@@ -250,6 +264,11 @@ def evaluate_batch(
             fitted,
             described,
         )
+
+
+def coincidence(i: int, j: int) -> PairTooCloseError:
+    """Return the error that two atoms are in one place."""
+    return PairTooCloseError(f"atoms {i} and {j} are on top of each other", atoms=(i, j))
 
 
 def _chunks(first: NDArray[np.integer]) -> Iterator[tuple[int, int]]:

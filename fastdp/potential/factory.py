@@ -106,7 +106,7 @@ def make_potential(
     InputError
         If the tolerance cannot be met, the structure does not fit the model, or parameters are missing.
     """
-    description = _with_parameters(description, frame_parameters, atom_parameters)
+    description = with_parameters(description, frame_parameters, atom_parameters)
     reason = why_not_compressed(description)
     if backend == "auto" and reason is not None:
         backend = "reference"
@@ -129,9 +129,24 @@ def make_potential(
     return maker(Request(description, structure, precision, tolerance, report, state))
 
 
-def _with_parameters(
+def with_parameters(
     description: DeepPotential, frame: Sequence[float] | None, atom: Sequence[float] | None
 ) -> DeepPotential:
+    """Return a model of energies with its parameters held at constant values.
+
+    Parameters
+    ----------
+    description : DeepPotential
+    frame, atom : sequence of float or None
+        fparam, and aparam of all atoms alike; None for the model's defaults.
+
+    Raises
+    ------
+    UnsupportedModelError
+        If the model gives no energies.
+    InputError
+        If parameters are missing, or the model takes none.
+    """
     if not isinstance(description.fitting, EnergyFitting):
         raise UnsupportedModelError(
             f"{description.origin.path}: gives no energies, but {description.fitting.kind}; such a model cannot "

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdp.errors import UnsupportedModelError
+from fastdp.errors import PairTooCloseError, UnsupportedModelError
 from fastdp.model.description import Array, DeepPotential, EnergyFitting
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential
@@ -20,6 +20,7 @@ from fastdp.potential.batches import (
     Parameters,
     batches_of_list,
     batches_of_pairs,
+    coincidence,
     evaluate_batch,
 )
 
@@ -89,16 +90,39 @@ class ReferencePotential(Potential):
         virial : bool
             Whether the virial is wanted.
         between : callable, optional
-            Called before anything else.
+            Called when the atoms are through that see no ghost of another rank.
 
         Raises
         ------
         PairTooCloseError
             If two atoms are on top of each other.
         """
-        if between is not None:
-            between()
-        self._fill(result, batches_of_list(neighbours))
+        if neighbours.n_rows > neighbours.n_atoms and getattr(
+            self.description.descriptor, "depends_on_first_atom", False
+        ):
+            raise UnsupportedModelError(
+                f"{self.description.origin.path}: its empty slots have the type of the first atom (dpa1 of DeePMD-kit "
+                "without set_davg_zero), which only one rank has; run on one rank"
+            )
+        # In the order of the rows that forces act on: sorted atoms, then ghosts that other ranks own.
+        found = Evaluation.empty(neighbours.n_rows)
+        segments = neighbours.segments
+        parameters = self._parameters.in_order(neighbours.order)
+        for turn in (0, 1):
+            if turn == 1 and between is not None:
+                between()
+            for start, stop, _, _ in segments[segments[:, 3] == turn]:
+                try:
+                    self._add(found, batches_of_list(neighbours, int(start), int(stop)), parameters)
+                except PairTooCloseError as error:
+                    i, j = (int(neighbours.row_identifiers[row]) for row in error.atoms)
+                    raise coincidence(i, j) from None
+        n_atoms, order = neighbours.n_atoms, neighbours.order
+        result.atomic_energies[order] = found.atomic_energies[:n_atoms]
+        result.forces[order] = found.forces[:n_atoms]
+        result.ghost_forces = found.forces[n_atoms:]
+        result.virial[:] = found.virial
+        result.energy = float(np.sum(result.atomic_energies))
         result.virial_is_current = virial
 
     def evaluate_pairs(
@@ -107,6 +131,7 @@ class ReferencePotential(Potential):
         centre: NDArray[np.integer],
         neighbour: NDArray[np.integer],
         vectors: Array,
+        n_centres: int | None = None,
     ) -> Evaluation:
         """Return energy, forces and virial from a plain list of pairs.
 
@@ -118,6 +143,8 @@ class ReferencePotential(Potential):
             Atoms of each pair; each pair occurs in both directions, and once for every periodic image.
         vectors : (n_pairs, 3) float64
             From the centre to the neighbour (image), Å; pairs beyond the cutoff may be there.
+        n_centres : int, optional
+            Atoms from this one on are neighbours only, and have no energy; by default all have.
 
         Returns
         -------
@@ -129,21 +156,18 @@ class ReferencePotential(Potential):
             If two atoms are on top of each other.
         """
         result = Evaluation.empty(len(types))
-        self._fill(result, batches_of_pairs(types, centre, neighbour, vectors))
+        self._add(result, batches_of_pairs(types, centre, neighbour, vectors, n_centres), self._parameters)
+        result.energy = float(np.sum(result.atomic_energies))
         result.virial_is_current = True
         return result
 
-    def _fill(self, result: Evaluation, batches: Iterable[PairBatch]) -> None:
-        result.atomic_energies[:] = 0.0
-        result.forces[:] = 0.0
-        result.virial[:] = 0.0
+    def _add(self, result: Evaluation, batches: Iterable[PairBatch], parameters: Parameters) -> None:
         for batch in batches:
             for part in evaluate_batch(
-                self.description, batch, self._parameters, truncate=not self.every_neighbour
+                self.description, batch, parameters, truncate=not self.every_neighbour
             ):
                 g = part.pair_gradients(np.ones((len(part.atoms), 1)))
                 result.atomic_energies[part.atoms] = part.fitted.values[:, 0]
                 np.add.at(result.forces, part.centre, g)
                 np.subtract.at(result.forces, part.neighbour, g)
                 result.virial -= g.T @ part.vectors
-        result.energy = float(np.sum(result.atomic_energies))

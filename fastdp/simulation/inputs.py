@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdp.config.load import InputFile
-from fastdp.config.schema import Configuration
+from fastdp.config.schema import Configuration, PotentialTable
 from fastdp.errors import ConfigurationError, InputError
 from fastdp.model.description import DeepPotential
 from fastdp.model.readers.registry import read_model
+from fastdp.potential.factory import with_parameters
 from fastdp.structure.checks import check_structure
 from fastdp.structure.read import read_structure
 from fastdp.structure.structure import Structure
@@ -68,7 +69,7 @@ def read_inputs(input_file: InputFile, *further_checks: Callable[[], object]) ->
     configuration = input_file.configuration
     table = configuration.structure
     problems = _Problems()
-    description = problems.collect(lambda: read_model(configuration.potential.model))
+    description = problems.collect(lambda: _read_model(configuration.potential))
     structure = problems.collect(
         lambda: read_structure(
             table.file,
@@ -91,6 +92,11 @@ def read_inputs(input_file: InputFile, *further_checks: Callable[[], object]) ->
     if problems.found or description is None or structure is None or types is None:
         raise ConfigurationError(str(input_file.path), problems.found)
     return Inputs(configuration, description, structure, types)
+
+
+def _read_model(table: PotentialTable) -> DeepPotential:
+    """Return the model, with the parameters that the input gives written into it."""
+    return with_parameters(read_model(table.model, head=table.head), table.fparam, table.aparam)
 
 
 class _Problems:

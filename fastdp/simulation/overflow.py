@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdp.model.description import DeepPotential
-from fastdp.neighbours.selection import count_overflow
+from fastdp.neighbours.selection import Overflow, count_overflow
 from fastdp.neighbours.verlet_list import VerletList
+from fastdp.parallel.communicator import SERIAL, Communicator
 
 
 class OverflowWatch:
@@ -20,9 +21,14 @@ class OverflowWatch:
     description : DeepPotential
     truncates : bool
         Whether the potential drops the farthest as the trainer does; otherwise it keeps all.
+    communicator : Communicator
+        Ranks that have other atoms, and call `warnings` together.
     """
 
-    def __init__(self, description: DeepPotential, *, truncates: bool) -> None:
+    def __init__(
+        self, description: DeepPotential, *, truncates: bool, communicator: Communicator = SERIAL
+    ) -> None:
+        self._communicator = communicator
         self._names = description.type_names
         self._parts = getattr(description.descriptor, "parts", (description.descriptor,))
         self._consequence = (
@@ -51,7 +57,8 @@ class OverflowWatch:
 
     def _by_type(self, neighbours: VerletList, part: Any, reported: NDArray[np.bool_]) -> list[str]:
         names, selection = self._names, part.selection
-        found = count_overflow(neighbours, part.cutoff, selection)
+        own = count_overflow(neighbours, part.cutoff, selection)
+        found = Overflow(self._communicator.maximum(own.largest), self._communicator.sum(own.overflowing))
         new = (found.overflowing > 0) & ~reported
         reported |= new
         return [
@@ -65,7 +72,7 @@ class OverflowWatch:
         """Judge by the most neighbours of each type: one atom need not have all of these at once."""
         names, limit = self._names, int(part.selection[0])
         none = np.zeros(len(names), dtype=np.int64)
-        largest = count_overflow(neighbours, part.cutoff, none).largest
+        largest = self._communicator.maximum(count_overflow(neighbours, part.cutoff, none).largest)
         lines = []
         for centre, counts in enumerate(largest):
             if counts.sum() > limit and not reported[centre, centre]:

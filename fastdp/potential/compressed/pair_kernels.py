@@ -45,9 +45,40 @@ _coordinate_slope = njit(fastmath=_FAST, inline="always")(scalar.radial_coordina
 SHORTEST_SQUARED, SOFTNESS, ORIGIN, INVERSE_SPACING, PAIR_COLUMNS = range(5)
 
 
+@njit(cache=True, error_model="numpy")
+def group_rows(first, neighbours, types, starts, spare):
+    """Sort every row of a neighbour list by type, keeping the order within a type.
+
+    Parameters
+    ----------
+    first : (n_atoms + 1,) int64
+    neighbours : (capacity,) int32
+        Sorted in place.
+    types : (n_extended,) int32
+    starts : (n_atoms, n_types + 1) int64
+        Filled: the neighbours of type b of atom i are neighbours[starts[i, b]:starts[i, b + 1]].
+    spare : (longest row,) int32
+        Scratch.
+    """
+    n_types = starts.shape[1] - 1
+    for i in range(first.shape[0] - 1):
+        row = neighbours[first[i] : first[i + 1]]
+        n = row.shape[0]
+        place = 0
+        for b in range(n_types):
+            starts[i, b] = first[i] + place
+            for p in range(n):
+                # Written always, kept if of this type: no branch to mispredict.
+                spare[place] = row[p]
+                place += types[row[p]] == b
+        starts[i, n_types] = first[i] + place
+        for p in range(n):
+            row[p] = spare[p]
+
+
 @njit(fastmath=_FAST, error_model="numpy")
-def gather(row, positions, types, centre, cutoff_squared, count, index, dx, dy, dz):
-    """Collect the neighbours of one atom that lie inside the cutoff, one segment for each type.
+def gather(row, positions, centre, cutoff_squared, index, dx, dy, dz):
+    """Collect the neighbours of one atom and one type that lie inside the cutoff.
 
     Parameters
     ----------
@@ -55,34 +86,35 @@ def gather(row, positions, types, centre, cutoff_squared, count, index, dx, dy, 
         Neighbours as the list has them, indices into `positions`.
     positions : (n_extended, 3) float64
         Å.
-    types : (n_extended,) int32
     centre : int
     cutoff_squared : float
         Å².
-    count : (n_types,) int64
-        Filled: how many of each type.
-    index : (n_types, capacity) int32
+    index : (capacity,) int32
         Filled: which.
-    dx, dy, dz : (n_types, capacity) float32 or float64
+    dx, dy, dz : (capacity,) float32 or float64
         Filled: components of r_j − r_i, formed in float64, Å.
+
+    Returns
+    -------
+    int
+        How many.
     """
-    count[:] = 0
     x = positions[centre, 0]
     y = positions[centre, 1]
     z = positions[centre, 2]
+    k = np.uint64(0)
     for p in range(row.shape[0]):
         j = np.uint32(row[p])
-        b = np.uint32(types[j])
         ex = positions[j, 0] - x
         ey = positions[j, 1] - y
         ez = positions[j, 2] - z
-        k = np.uint64(count[b])
-        dx[b, k] = ex
-        dy[b, k] = ey
-        dz[b, k] = ez
-        index[b, k] = j
+        dx[k] = ex
+        dy[k] = ey
+        dz[k] = ez
+        index[k] = j
         # Written always, kept only if inside: a branch would be mispredicted at every fourth pair.
-        count[b] = k + np.uint64(ex * ex + ey * ey + ez * ez < cutoff_squared)
+        k += np.uint64(ex * ex + ey * ey + ez * ez < cutoff_squared)
+    return np.int64(k)
 
 
 @njit(fastmath=True)

@@ -16,8 +16,9 @@ from fastdp.potential.compressed.chunks import cut_into_chunks
 from fastdp.potential.compressed.clock import SECTIONS
 from fastdp.potential.compressed.compressed_model import CompressedModel
 from fastdp.potential.compressed.matrix_kernels import ROWS_PADDED_TO, padded, stored_width
-from fastdp.potential.compressed.network_kernels import chunk_work_size
+from fastdp.potential.compressed.network_kernels import chunk_work_size, load_network
 from fastdp.potential.compressed.packing import pack
+from fastdp.potential.compressed.pair_kernels import group_rows
 from fastdp.potential.compressed.simd import BLOCK
 from fastdp.potential.compressed.step_kernels import (
     PAIR_INTEGERS,
@@ -28,7 +29,7 @@ from fastdp.potential.compressed.step_kernels import (
     load_chunk_kernel,
 )
 
-ATOMS_PER_CHUNK = 96
+ATOMS_PER_CHUNK = 48
 """Largest chunk: large enough for the GEMMs to reach their rate, small enough that the arrays of a chunk stay
 in the second cache."""
 
@@ -58,6 +59,7 @@ class CompressedPotential(Potential):
         self._loaded = False
         self._segments = np.zeros((0, 4), np.int64)
         self._energies = np.zeros(0)
+        self._starts = np.zeros((0, 0), np.int64)
         self._part_forces = np.zeros((0, 0, 4))
         self._forces = np.zeros((0, 3))
         self._n_sections = 0
@@ -71,6 +73,10 @@ class CompressedPotential(Potential):
     def state_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the compressed model: it depends on the structure that it was made on."""
         return self.model.arrays()
+
+    def another(self) -> CompressedPotential:
+        """Return the same potential with buffers of its own."""
+        return CompressedPotential(self.model, self.precision)
 
     def count_cycles(self, on: bool) -> NDArray[np.int64]:
         """Switch the clock of the kernels on or off, and return what was counted so far.
@@ -127,9 +133,8 @@ class CompressedPotential(Potential):
         arguments = (
             self._chunks,
             neighbours.extended_positions,
-            neighbours.extended_types,
             neighbours.owner,
-            neighbours.first,
+            self._starts,
             neighbours.neighbours,
             self.cutoff**2,
             self.model.n_functions,
@@ -155,7 +160,8 @@ class CompressedPotential(Potential):
             self._clocks,
         )
         if not self._loaded:
-            load_chunk_kernel(self._bounds[0], *arguments)
+            load_network(packed.type_table, packed.layers, packed.parameters)
+            load_chunk_kernel(*arguments)
             self._loaded = True
         clear_forces(self._part_forces)
         inner, outer = self._bounds
@@ -205,6 +211,15 @@ class CompressedPotential(Potential):
             self._forces = np.zeros((n_rows, 3))
         # One place is spare: gather writes before it knows whether the neighbour counts.
         capacity = int(np.diff(neighbours.first).max(initial=0)) + 1
+        if len(self._starts) != n:
+            self._starts = np.zeros((n, self.model.n_types + 1), np.int64)
+        group_rows(
+            neighbours.first,
+            neighbours.neighbours,
+            neighbours.extended_types,
+            self._starts,
+            np.empty(capacity, np.int32),
+        )
         if capacity > self._capacity:
             self._capacity = padded(capacity + capacity // 8, BLOCK)
             self._allocate_scratch(threads)
@@ -228,7 +243,6 @@ class CompressedPotential(Potential):
 
     def _refuse_closest_pair(self, neighbours: VerletList) -> None:
         """Raise the error that names the pair that lies deepest below its table."""
-        order = neighbours.order
         worst = (1.0, 0, 0, 0.0, 0.0)
         for i in self._too_close[self._too_close >= 0]:
             row = neighbours.neighbours[neighbours.first[i] : neighbours.first[i + 1]]
@@ -241,7 +255,8 @@ class CompressedPotential(Potential):
                 worst, (distances[k] / shortest[k], i, neighbours.owner[row[k]], distances[k], shortest[k])
             )
         _, i, j, distance, limit = worst
-        atoms = sorted((int(order[i]), int(order[j])))
+        identifiers = neighbours.row_identifiers
+        atoms = sorted((int(identifiers[i]), int(identifiers[j])))
         raise PairTooCloseError(
             f"atoms {atoms[0]} and {atoms[1]} are {distance:.4f} Å apart; the compressed potential begins at "
             f"{limit:.4f} Å for this pair of types, far below what a model is trained on. "

@@ -26,6 +26,9 @@ VALUE_LENGTH = 1.0
 USUAL_WIDTH = 240
 """Of a hidden layer; only sets the scale of thresholds."""
 
+WORTHWHILE = 0.8
+"""Part of its multiply-adds to which a layer must come down for its error to be worth it."""
+
 SINGLE = 0.4
 """Largest σ left out over the root of the sum of squares of all that are, where σ falls by a tenth each."""
 
@@ -190,7 +193,7 @@ def thin(
     for layer, found in zip(layers, statistics, strict=False):
         k = found.rank(threshold)
         n_in, n_out = layer.left.shape
-        if k * (n_in + n_out) < n_in * n_out:
+        if k * (n_in + n_out) < WORTHWHILE * n_in * n_out:
             left, right = found.left[:, :k], found.right[:k]
             bias = layer.bias + found.mean @ layer.left - (found.mean @ left) @ right
             result.append(replace(layer, left=left, right=right, bias=bias))

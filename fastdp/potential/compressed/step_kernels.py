@@ -16,7 +16,10 @@ from fastdp.potential.compressed.clock import (
     begin,
     lap,
 )
-from fastdp.potential.compressed.network_kernels import chunk_energy_and_gradient, padded_rows
+from fastdp.potential.compressed.network_kernels import (
+    call_chunk_energy_and_gradient,
+    padded_rows,
+)
 from fastdp.potential.compressed.pair_kernels import (
     SHORTEST_SQUARED,
     accumulate_moments,
@@ -46,9 +49,8 @@ def _chunk(
     part,
     chunks,
     positions,
-    types,
     owner,
-    first,
+    starts,
     neighbours,
     cutoff_squared,
     n_functions,
@@ -99,18 +101,17 @@ def _chunk(
         index = integers[part, a, INDEX]
         interval = integers[part, a, INTERVAL]
         real = reals[part, a]
-        gather(
-            neighbours[first[i] : first[i + 1]],
-            positions,
-            types,
-            i,
-            cutoff_squared,
-            count,
-            index,
-            real[X],
-            real[Y],
-            real[Z],
-        )
+        for b in range(n_types):
+            count[b] = gather(
+                neighbours[starts[i, b] : starts[i, b + 1]],
+                positions,
+                i,
+                cutoff_squared,
+                index[b],
+                real[X, b],
+                real[Y, b],
+                real[Z, b],
+            )
         now = lap(clock, NEIGHBOURS, now)
         per_atom = moments[a * 4 * stride : a * 4 * stride + columns * 4].reshape(n_types, n_functions, 4)
         per_atom[:, :, :] = 0.0
@@ -135,17 +136,19 @@ def _chunk(
                 count[b], order, interval[b], weight, real[X, b], real[Y, b], real[Z, b], per_atom[b]
             )
             now = lap(clock, MOMENTS, now)
-    chunk_energy_and_gradient(
-        n,
-        alpha,
-        type_table,
-        layers,
-        parameters,
-        columns,
-        moments,
-        work_buffer[part],
-        energies[lowest : lowest + n],
-        clock,
+    call_chunk_energy_and_gradient(
+        (
+            n,
+            alpha,
+            type_table,
+            layers,
+            parameters,
+            columns,
+            moments,
+            work_buffer[part],
+            energies[lowest : lowest + n],
+            clock,
+        )
     )
     virials[chunk, :] = 0.0
     now = begin(clock)
@@ -200,9 +203,8 @@ def evaluate_chunks(
     bounds,
     chunks,
     positions,
-    types,
     owner,
-    first,
+    starts,
     neighbours,
     cutoff_squared,
     n_functions,
@@ -238,8 +240,10 @@ def evaluate_chunks(
         Part p takes chunks bounds[p]:bounds[p + 1].
     chunks : (n_chunks, 3) int64
         First atom, one past the last, and their type.
-    positions, types, owner, first, neighbours
-        As in `VerletList`, sorted order.
+    positions, owner, neighbours
+        As in `VerletList`, rows grouped by `group_rows`.
+    starts : (n_atoms, n_types + 1) int64
+        Of the neighbours of each type.
     polynomials : (order, order) float32 or float64
         Of the basis, see `segment_polynomials`.
     pair_tables : (n_types, n_types, 4) float64
@@ -276,9 +280,8 @@ def evaluate_chunks(
                     np.int64(part),
                     chunks,
                     positions,
-                    types,
                     owner,
-                    first,
+                    starts,
                     neighbours,
                     cutoff_squared,
                     n_functions,
@@ -332,10 +335,11 @@ def add_forces(forces, total):
             total[i, 2] = z
 
 
-def load_chunk_kernel(bounds, *arguments) -> None:
-    """Compile the kernel that `evaluate_chunks` calls, or load it from its cache; same arguments.
+def load_chunk_kernel(*arguments) -> None:
+    """Compile the kernel that `evaluate_chunks` calls, or load it from its cache.
 
-    Must come before `evaluate_chunks` is first called with arguments of these types.
+    Arguments as `evaluate_chunks` from `chunks` on. `load_network` has to come before, and this before
+    `evaluate_chunks` is first called with arguments of these types.
     """
     _chunk(NO_CHUNK, 0, *arguments)
     publish(_chunk)
