@@ -126,6 +126,10 @@ class LostAtomsError(SimulationError):
     """Atoms are on no rank, or on several: a defect."""
 
 
+class ModelDeviationError(SimulationError):
+    """The models of a committee disagree by more than the limit set in the input."""
+
+
 class Interrupted(FastDPError):  # noqa: N818 - an interruption is not an error of anybody
     """The run was asked to stop (Ctrl-C, SIGTERM) and did so after writing a checkpoint."""
 

@@ -76,10 +76,14 @@ def output_files(configuration: Configuration) -> dict[str, Path]:
     """Return the absolute path of each file that a run writes, by its key in the input file."""
     output = configuration.output
     directory = Path(output.directory)
+    further = {f"tensor.{n}.file": directory / entry.file for n, entry in enumerate(configuration.tensor)}
+    if configuration.committee is not None:
+        further["committee.file"] = directory / configuration.committee.file
     return {
         "output.trajectory.file": directory / output.trajectory.file,
         "output.thermo.file": directory / output.thermo.file,
         "output.checkpoint.file": directory / output.checkpoint.file,
+        **further,
     }
 
 
@@ -111,8 +115,15 @@ def _missing_files(data: Mapping[str, Any], folder: Path) -> list[str]:
 
 
 def _with_absolute_paths(configuration: Configuration, folder: Path) -> Configuration:
+    committee = configuration.committee
+    if committee is not None:
+        committee = committee.model_copy(update={"models": [str(folder / name) for name in committee.models]})
     return configuration.model_copy(
         update={
+            "committee": committee,
+            "tensor": [
+                entry.model_copy(update={"model": str(folder / entry.model)}) for entry in configuration.tensor
+            ],
             "potential": configuration.potential.model_copy(
                 update={"model": str(folder / configuration.potential.model)}
             ),

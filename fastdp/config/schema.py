@@ -303,6 +303,50 @@ class OutputTable(Table):
     checkpoint: CheckpointTable = table(CheckpointTable, "The checkpoint.")
 
 
+class CommitteeTable(Table):
+    """Further models of the same system, to see where the one that drives the run can be trusted."""
+
+    models: Annotated[list[PathText], Field(min_length=1, max_length=100)] = key(
+        ..., "Model files, all but the one that drives; with the same atom types in any order."
+    )
+    every: int = key(100, "Steps between evaluations.", ge=1, le=LARGEST_COUNT)
+    file: FileName = key("model_devi.out", "Table of deviations, in the format that DP-GEN reads.")
+    atomic: bool = key(False, "Whether the table holds each atom's deviation.")
+    relative_force: float | None = key(
+        None, "Divide deviations of forces by the force plus this level.", unit="eV/Å", gt=0
+    )
+    relative_virial: float | None = key(
+        None, "Divide deviations of the virial by the virial plus this level.", unit="eV", gt=0
+    )
+    limit: float | None = key(
+        None,
+        "Largest deviation of a force (or relative deviation) above which a frame is saved or the run stops.",
+        unit="eV/Å",
+        gt=0,
+    )
+    save_frames: FileName | None = key(
+        None,
+        "Folder, within the output directory, for frames above the limit, each a system in DeePMD-kit's npy "
+        "layout.",
+    )
+    stop: bool = key(False, "Whether a frame above the limit ends the run.")
+
+
+class TensorTable(Table):
+    """A model of something else than energies, evaluated while the run goes on."""
+
+    model: PathText = key(..., "Model file: dipole, polarizability, density of states, property.")
+    every: int = key(100, "Steps between rows.", ge=1, le=LARGEST_COUNT)
+    file: FileName = key(..., "Table of the frame's values (CSV).")
+    atomic: bool = key(
+        False, "Whether the atoms' values are written too, an array for each row in a folder named as the file."
+    )
+    fparam: list[float] | None = key(None, "The frame's parameters, where the model takes them.", max_length=1000)
+    aparam: list[float] | None = key(
+        None, "The atoms' parameters, the same for all, where the model takes them.", max_length=1000
+    )
+
+
 class ParallelTable(Table):
     """The processor cores that a run uses, and how space is divided among ranks."""
 
@@ -342,5 +386,9 @@ class Configuration(Table):
     )
     neighbours: NeighboursTable = table(NeighboursTable, "The neighbour list.")
     guards: GuardsTable = table(GuardsTable, "When a run stops by itself.")
+    committee: CommitteeTable | None = key(None, "Further models, to see where the driving one can be trusted.")
+    tensor: Annotated[list[TensorTable], Field(max_length=100)] = key(
+        [], "Models of something else than energies, one `[[tensor]]` for each."
+    )
     output: OutputTable = table(OutputTable, "What a run writes, and where.")
     parallel: ParallelTable = table(ParallelTable, "The processor cores that a run uses.")

@@ -46,6 +46,7 @@ def run_settings(configuration: Configuration) -> RunSettings:
             ),
             thermo=ThermoSettings(output.thermo.file, output.thermo.every),
             checkpoint=CheckpointSettings(output.checkpoint.file, output.checkpoint.every),
+            further=_further_files(configuration),
         ),
     )
 
@@ -68,3 +69,9 @@ def velocity_settings(configuration: Configuration) -> VelocitySettings:
         exact_temperature=table.exact_temperature,
         remove_net_momentum=table.remove_net_momentum,
     )
+
+
+def _further_files(configuration: Configuration) -> tuple[str, ...]:
+    committee = configuration.committee
+    names = () if committee is None else (committee.file,)
+    return (*names, *(entry.file for entry in configuration.tensor))

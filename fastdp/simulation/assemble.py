@@ -22,6 +22,7 @@ from fastdp.potential.base import Potential
 from fastdp.potential.factory import make_potential
 from fastdp.potential.reference import ReferencePotential
 from fastdp.simulation.audit import Audit
+from fastdp.simulation.further import further_files, read_further_models
 from fastdp.simulation.inputs import Inputs
 from fastdp.simulation.overflow import OverflowWatch
 from fastdp.simulation.record import potential_state_of, state_of
@@ -130,8 +131,9 @@ def build_simulation(
         If `checkpoint` belongs to another run.
     """
     state = initial_state(inputs) if checkpoint is None else state_of(checkpoint)
+    models = read_further_models(inputs, reporter)
     neighbours = VerletList(
-        potential.cutoff,
+        max(potential.cutoff, models.cutoff),
         inputs.configuration.neighbours.skin_A,
         state.cell,
         state.periodic,
@@ -159,6 +161,7 @@ def build_simulation(
         checkpoint=checkpoint,
         when_built=warn_of_overflow,
         observers=audits(inputs.configuration, inputs.description, potential, neighbours, reporter),
+        further=further_files(inputs.configuration, models, neighbours, reporter),
     )
 
 

@@ -24,6 +24,7 @@ from fastdp.potential.base import Potential
 from fastdp.potential.factory import make_potential
 from fastdp.potential.reference import ReferencePotential
 from fastdp.simulation.assemble import audits, initial_state, make_ready, provenance
+from fastdp.simulation.further import refuse_on_several_ranks
 from fastdp.simulation.inputs import Inputs
 from fastdp.simulation.overflow import OverflowWatch
 from fastdp.simulation.record import state_of
@@ -76,6 +77,8 @@ def build_together(
     FastDPError
         On all ranks, what the run cannot start with.
     """
+
+    refuse_on_several_ranks(configuration, communicator.size)
 
     def prepare() -> tuple[Potential, Any]:
         assert inputs is not None

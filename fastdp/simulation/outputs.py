@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def output_paths(settings: OutputSettings) -> tuple[Path, ...]:
     return (
         checkpoint,
         previous_path(checkpoint),
-        *(settings.directory / file for file in (*files, settings.crash_file)),
+        *(settings.directory / file for file in (*files, *settings.further, settings.crash_file)),
     )
 
 
@@ -55,6 +56,27 @@ def check_outputs(settings: OutputSettings, *, overwrite: bool) -> None:
         raise InputError(f"cannot write to {existing}; choose another output directory")
 
 
+@dataclass(frozen=True)
+class FurtherFile:
+    """A file that a run writes besides trajectory and table; serial runs only.
+
+    Attributes
+    ----------
+    file : OutputFile
+    every : int
+        Steps between rows.
+    needs_virial : bool
+        Whether a row reads the virial.
+    closing : callable
+        Returns lines for the log at the end of a run.
+    """
+
+    file: OutputFile
+    every: int
+    needs_virial: bool = False
+    closing: Callable[[], list[str]] = list
+
+
 class Outputs:
     """Trajectory and table: opened, cut back, synced and closed together.
 
@@ -68,6 +90,8 @@ class Outputs:
         Brings together what is written. Where there are several ranks, all of them call all methods, and
         rank 0 writes.
     communicator : Communicator
+    further : sequence of FurtherFile
+        What else is written.
     """
 
     def __init__(
@@ -76,6 +100,7 @@ class Outputs:
         provenance: Provenance,
         collected: CollectedSystem,
         communicator: Communicator,
+        further: Sequence[FurtherFile] = (),
     ) -> None:
         self._settings = settings
         self._collected = collected
@@ -98,6 +123,14 @@ class Outputs:
             self._files.append(thermo)
             self.operations.append(
                 Operation(EverySteps(settings.thermo.every), partial(self._write, thermo), needs_virial=True)
+            )
+
+        for entry in further:
+            self._files.append(entry.file)
+            self.operations.append(
+                Operation(
+                    EverySteps(entry.every), partial(self._write, entry.file), needs_virial=entry.needs_virial
+                )
             )
 
     @property

@@ -107,6 +107,8 @@ class OutputSettings:
         Always written.
     crash_file : str
         Where the frame goes that stopped a run, an extended XYZ file within the directory.
+    further : tuple of str
+        Names of the other files that a run writes there.
     """
 
     directory: Path
@@ -114,6 +116,7 @@ class OutputSettings:
     thermo: ThermoSettings | None = field(default_factory=ThermoSettings)
     checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
     crash_file: str = "crash.extxyz"
+    further: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from fastdp.simulation.collected import CollectedSystem
 from fastdp.simulation.decomposed_force_field import DecomposedForceField
 from fastdp.simulation.force_field import NeighbourForceField
 from fastdp.simulation.guards import check_step
-from fastdp.simulation.outputs import Outputs, check_outputs
+from fastdp.simulation.outputs import FurtherFile, Outputs, check_outputs
 from fastdp.simulation.record import (
     check_same_run,
     evaluation_to_arrays,
@@ -70,6 +70,8 @@ class Simulation:
         Given the neighbour list each time that it was built.
     domain : Domain, optional
         Which rank owns what, with a `DecomposedList`.
+    further : sequence of FurtherFile
+        Files besides trajectory and table.
     observers : sequence of Observer
         Look on, and are asked for their lines when the run is through.
 
@@ -100,6 +102,7 @@ class Simulation:
         when_built: Callable[[VerletList], object] = lambda _: None,
         domain: Domain | None = None,
         observers: Sequence[Observer] = (),
+        further: Sequence[FurtherFile] = (),
     ) -> None:
         self._state = state
         self._communicator = state.communicator
@@ -128,7 +131,9 @@ class Simulation:
         self._completed: list[StageSummary] = []
 
         self._collected = CollectedSystem(state)
-        self._outputs = Outputs(settings.output, self._provenance, self._collected, self._communicator)
+        self._outputs = Outputs(
+            settings.output, self._provenance, self._collected, self._communicator, further
+        )
         self._checkpoint_path = settings.output.directory / settings.output.checkpoint.file
         self._checkpoint_step = -1
         self._keep_checkpoint = True
@@ -137,7 +142,10 @@ class Simulation:
             Operation(EverySteps(settings.output.checkpoint.every), self._save),
             *(observer.operation for observer in observers),
         ]
-        self._observers = observers
+        self._closing = [
+            *(observer.closing for observer in observers),
+            *(entry.closing for entry in further),
+        ]
         self._steps_before = 0
         self._time_before = 0.0
         self._builds_before = 0
@@ -191,8 +199,8 @@ class Simulation:
                 self._reporter.stopped()
                 self._outputs.close()
         summary = self._summary(self._loop_start - started)
-        for observer in self._observers:
-            for line in observer.closing():
+        for closing in self._closing:
+            for line in closing():
                 self._reporter.message(line)
         self._reporter.finished(summary)
         return summary

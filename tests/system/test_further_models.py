@@ -1,0 +1,230 @@
+"""Committees and models of tensors in whole runs, and what backends say of models that they do not evaluate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from fastdp.cli.main import app
+from fastdp.errors import BackendError, InputError
+from fastdp.model.readers.registry import read_model
+from fastdp.model.suitability import why_not_compressed
+from fastdp.potential.factory import make_potential
+from fastdp.structure.read import read_structure
+
+INPUT = """
+version = 1
+[potential]
+model = "{model}"
+backend = "reference"
+{further}
+[structure]
+file = "water.extxyz"
+[velocities]
+temperature_K = 300
+seed = 4
+[[stage]]
+ensemble = "nve"
+steps = 6
+timestep_fs = 0.2
+[output]
+directory = "out"
+thermo.every = 2
+trajectory.every = 2
+checkpoint.every = 4
+"""
+
+WATER = """6
+Lattice="9 0 0 0 9 0 0 0 9" Properties=species:S:1:pos:R:3 pbc="T T T"
+O 1.0 1.0 1.0
+H 1.9 1.2 1.0
+H 0.7 1.9 1.1
+O 4.0 4.0 1.2
+H 4.9 4.1 1.3
+H 3.8 4.9 1.0
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, model_file):
+    (tmp_path / "water.extxyz").write_text(WATER)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_input(folder, model, further):
+    (folder / "in.toml").write_text(INPUT.format(model=model, further=further))
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, list(arguments))
+
+
+def failure(result, exit_code):
+    """Return the message of the error that the command ended with."""
+    assert result.exception.exit_code == exit_code, result.exception
+    return str(result.exception)
+
+
+def test_a_committee_of_the_same_model_does_not_deviate(folder, model_file):
+    model = model_file("two_sided")
+    write_input(folder, model, f'[committee]\nmodels = ["{model}", "{model}"]\nevery = 3\natomic = true\n')
+    result = run("run", "in.toml", "--quiet")
+    assert result.exit_code == 0, result.output
+    lines = (folder / "out/model_devi.out").read_text().splitlines()
+    assert lines[0].split()[0] == "#"
+    table = np.array([line.split() for line in lines[1:]], dtype=float)
+    np.testing.assert_array_equal(table[:, 0], [0, 3, 6])
+    assert table.shape == (3, 7 + 6)
+    # The mean of three equal numbers is that number but for its rounding.
+    assert np.abs(table[:, 1:]).max() < 1e-14
+
+
+def test_frames_above_the_limit_are_saved_and_can_be_read(folder, model_file):
+    further = (
+        f'[committee]\nmodels = ["{model_file("one_sided")}"]\nevery = 2\nlimit = 1e-9\nsave_frames = "candidates"\n'
+    )
+    write_input(folder, model_file("two_sided"), further)
+    result = run("run", "in.toml")
+    assert result.exit_code == 0, result.output
+    assert "apart in the force on atom" in result.output
+    saved = sorted((folder / "out/candidates").iterdir())
+    assert [path.name for path in saved] == ["step_0", "step_2", "step_4", "step_6"]
+    structure = read_structure(str(saved[0]))
+    assert structure.symbols == ("O", "H", "H", "O", "H", "H")
+    np.testing.assert_allclose(structure.cell, 9.0 * np.eye(3))
+    again = run("run", "in.toml", "--overwrite")
+    assert "candidates exists" in failure(again, 2)
+
+
+def test_a_run_stops_where_the_committee_disagrees(folder, model_file):
+    further = f'[committee]\nmodels = ["{model_file("one_sided")}"]\nevery = 2\nlimit = 1e-9\nstop = true\n'
+    write_input(folder, model_file("two_sided"), further)
+    result = run("run", "in.toml", "--quiet")
+    assert "above the limit of 1e-09" in failure(result, 3)
+
+
+def test_a_committee_does_not_change_the_run_and_is_resumed(folder, model_file):
+    write_input(folder, model_file("two_sided"), "")
+    assert run("run", "in.toml", "--quiet").exit_code == 0
+    alone = (folder / "out/thermo.csv").read_text()
+    further = f'[committee]\nmodels = ["{model_file("one_sided")}"]\nevery = 2\n'
+    write_input(folder, model_file("two_sided"), further)
+    assert run("run", "in.toml", "--quiet", "--overwrite").exit_code == 0
+    assert (folder / "out/thermo.csv").read_text() == alone
+    whole = (folder / "out/model_devi.out").read_text()
+    text = (folder / "in.toml").read_text()
+    (folder / "in.toml").write_text(text.replace("steps = 6", "steps = 8"))
+    resumed = run("run", "in.toml", "--quiet", "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    longer = (folder / "out/model_devi.out").read_text()
+    assert longer.startswith(whole)
+    assert len(longer.splitlines()) == len(whole.splitlines()) + 1
+
+
+def test_tensors_have_their_own_table(folder, shared, model_file):
+    dipole = shared / "models/third_party/deepdipole.pb"
+    further = f'[[tensor]]\nmodel = "{dipole}"\nfile = "dipole.csv"\nevery = 3\natomic = true\n'
+    write_input(folder, model_file("two_sided"), further)
+    result = run("run", "in.toml", "--quiet")
+    assert result.exit_code == 0, result.output
+    rows = (folder / "out/dipole.csv").read_text().splitlines()
+    assert rows[0] == "step,time_ps,dipole_x,dipole_y,dipole_z"
+    assert [row.split(",")[0] for row in rows[1:]] == ["0", "3", "6"]
+    atomic = np.load(folder / "out/dipole/step_3.npy")
+    assert atomic.shape == (6, 3)
+    np.testing.assert_allclose(atomic.sum(axis=0), np.array(rows[2].split(",")[2:], dtype=float), atol=1e-12)
+    assert not atomic[[1, 2, 4, 5]].any()
+
+
+def test_models_with_other_types_are_refused(folder, model_file):
+    write_input(folder, model_file("two_sided"), f'[committee]\nmodels = ["{model_file("one_type")}"]\n')
+    result = run("run", "in.toml", "--quiet")
+    assert "the same types in the same order" in failure(result, 2)
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        ("own/water_se_e2_r.pb", "descriptor se_e2_r"),
+        ("own/water_se_e3.pb", "descriptor se_e3"),
+        ("own/water_hybrid.pb", "descriptor hybrid"),
+        ("own/native_att_noconc.dp", "type of the first atom"),
+    ],
+)
+def test_fast_backends_refuse_what_only_the_reference_evaluates(shared, model, reason):
+    description = read_model(shared / "models" / model)
+    structure = read_structure(str(shared / "water/data_0"))
+    with pytest.raises(BackendError, match=reason) as caught:
+        make_potential(description, structure, backend="cpu")
+    assert 'backend = "reference"' in str(caught.value)
+    said: list[str] = []
+    make_potential(description, structure, backend="auto", report=said.append)
+    assert said[0].startswith("backend: reference (slow), because the model")
+    assert reason in said[0]
+
+
+def test_excluded_neighbours_that_fill_slots_make_the_energy_jump(shared):
+    description = read_model(shared / "models/own/native_sea_prot.dp")
+    assert why_not_compressed(description) is None
+    embedding = tuple(
+        tuple(None if {alpha, beta} == {0, 1} else network for beta, network in enumerate(row))
+        for alpha, row in enumerate(description.descriptor.embedding)
+    )
+    excluding = replace(description, descriptor=replace(description.descriptor, embedding=embedding))
+    assert "jumps at the cutoff" in why_not_compressed(excluding)
+
+
+def test_parameters_are_written_into_the_networks(shared):
+    """fparam and aparam as constants against the model that takes them as inputs."""
+    description = read_model(shared / "models/third_party/fparam_aparam.pb")
+    from fastdp.neighbours.brute_force import all_pairs
+    from fastdp.potential.factory import with_parameters
+    from fastdp.potential.reference import ReferencePotential
+
+    with pytest.raises(InputError, match="needs 1 frame parameters"):
+        with_parameters(description, None, [0.1])
+    with pytest.raises(InputError, match="but 2 are given"):
+        with_parameters(description, [0.1, 0.2], [0.1])
+    positions = np.random.default_rng(5).uniform(0.0, 7.0, (12, 3))
+    pairs = all_pairs(positions, 7.0 * np.eye(3), np.ones(3, dtype=bool), description.cutoff)
+    plain = (np.zeros(12, dtype=int), pairs.centre, pairs.neighbour, pairs.vector)
+    one = ReferencePotential(with_parameters(description, [0.3], [0.7])).evaluate_pairs(*plain)
+    two = ReferencePotential(description, frame_parameters=[0.3], atom_parameters=[0.7]).evaluate_pairs(*plain)
+    rows = ReferencePotential(
+        description, frame_parameters=[0.3], atom_parameters=np.full((12, 1), 0.7)
+    ).evaluate_pairs(*plain)
+    for other in (two, rows):
+        assert other.energy == pytest.approx(one.energy, abs=1e-12)
+        np.testing.assert_allclose(other.forces, one.forces, atol=1e-12)
+    different = ReferencePotential(
+        description, frame_parameters=[0.3], atom_parameters=np.linspace(0, 1, 12)[:, None]
+    ).evaluate_pairs(*plain)
+    assert abs(different.energy - one.energy) > 1e-3
+
+
+def test_type_embeddings_are_on_the_fast_path(shared):
+    """se_atten without attention is compressed like se_e2_a, to the tolerance that is asked for."""
+    from fastdp.neighbours.verlet_list import VerletList
+    from fastdp.potential.base import Evaluation
+    from fastdp.potential.reference import ReferencePotential
+    from fastdp.structure.types import match_types
+
+    description = read_model(shared / "models/own/water_dpa1_noattn.pb")
+    structure = read_structure(str(shared / "water/data_0"))
+    types = match_types(structure.symbols, description.type_names)
+    neighbours = VerletList(description.cutoff, 0.5, structure.cell, structure.periodic, types)
+    neighbours.build(structure.positions)
+    results = []
+    fast = make_potential(description, structure, backend="cpu", tolerance=1e-4)
+    for potential in (ReferencePotential(description, every_neighbour=True), fast):
+        results.append(Evaluation.empty(structure.n_atoms))
+        potential.evaluate(neighbours, results[-1])
+    # The tolerance is that of the rms.
+    assert np.sqrt(np.mean((results[0].forces - results[1].forces) ** 2)) < 1e-4
+    assert np.sqrt(np.mean(results[0].forces ** 2)) > 1e-2
+
+
