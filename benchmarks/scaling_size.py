@@ -114,7 +114,8 @@ threads = {threads}
 def table(results: list[dict]) -> str:
     """Return the figures as a Markdown table."""
     lines = [
-        "| system | atoms | steps | µs/atom/step | of it model | peak memory, MiB | bytes for each further atom |"
+        "| system | atoms | steps | µs/atom/step | of it model | peak memory, MiB | bytes for each "
+        "further atom |"
         " start, s |",
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -127,7 +128,8 @@ def table(results: list[dict]) -> str:
             else ""
         )
         lines.append(
-            f"| {row['system']} | {row['atoms']} | {row['steps']} | {row['microseconds_per_atom_step']:.2f} | "
+            f"| {row['system']} | {row['atoms']} | {row['steps']} | "
+            f"{row['microseconds_per_atom_step']:.2f} | "
             f"{row['model_microseconds']:.2f} | {row['peak_bytes'] / 2**20:.0f} | {slope} | "
             f"{row['seconds_before_first_step']:.1f} |"
         )

@@ -1,4 +1,4 @@
-"""What DeePMD-kit answers for the models beside the project (`../shared`), and fastdp's differences from it."""
+"""What DeePMD-kit answers for the models of `../shared`, and fastdp's differences from it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,24 @@ REFUSED = {
 """Models that fastdp does not evaluate, and the name of the part."""
 
 WITHOUT_ANSWERS = {
-    "own/ternary_twoside.dp", "own/water_hybrid.dp", "third_party/copper_compressed.pb", "third_party/deepdos.pb",
-    "third_party/deepdipole_pt.pth", "third_party/deeppot_sea.pth", "third_party/deeppot_sea.yaml",
-    "third_party/deeppot-r.yaml", "third_party/deeppot.pbtxt", "third_party/fparam_aparam.yaml",
-}  # fmt: skip
+    "own/ternary_twoside.dp",
+    "own/water_hybrid.dp",
+    "third_party/copper_compressed.pb",
+    "third_party/deepdos.pb",
+    "third_party/deepdipole_pt.pth",
+    "third_party/deeppot_sea.pth",
+    "third_party/deeppot_sea.yaml",
+    "third_party/deeppot-r.yaml",
+    "third_party/deeppot.pbtxt",
+    "third_party/fparam_aparam.yaml",
+}
 """Compared with the same model in another format, with literals, or with the graph's own values."""
 
 UPSTREAM_DEFECTS = {
-    ("own/locframe.pb", "forces"): "loc_frame of DeePMD-kit books derivatives of radial slots on axis atoms too",
+    (
+        "own/locframe.pb",
+        "forces",
+    ): "loc_frame of DeePMD-kit books derivatives of radial slots on axis atoms too",
     ("own/set__compressed.pb", "all"): "two intervals of DeePMD-kit's tables of se_e3 are wrong",
 }
 """Where the answers themselves are wrong, so that fastdp differs."""

@@ -122,7 +122,8 @@ def _with_absolute_paths(configuration: Configuration, folder: Path) -> Configur
         update={
             "committee": committee,
             "tensor": [
-                entry.model_copy(update={"model": str(folder / entry.model)}) for entry in configuration.tensor
+                entry.model_copy(update={"model": str(folder / entry.model)})
+                for entry in configuration.tensor
             ],
             "potential": configuration.potential.model_copy(
                 update={"model": str(folder / configuration.potential.model)}

@@ -102,7 +102,8 @@ class PotentialTable(Table):
     audit_atoms: int = key(
         8,
         "Atoms drawn at each frame of the trajectory whose energies and gradients are computed with the "
-        "model as trained too, to tell when a run leaves what the compressed potential was made for; audits that "
+        "model as trained too, to tell when a run leaves what the compressed potential was made for; "
+        "audits that "
         "would take more than 1 % of the time are left out. 0 for none.",
         ge=0,
         le=100_000,
@@ -339,9 +340,12 @@ class TensorTable(Table):
     every: int = key(100, "Steps between rows.", ge=1, le=LARGEST_COUNT)
     file: FileName = key(..., "Table of the frame's values (CSV).")
     atomic: bool = key(
-        False, "Whether the atoms' values are written too, an array for each row in a folder named as the file."
+        False,
+        "Whether the atoms' values are written too, an array for each row in a folder named as the file.",
     )
-    fparam: list[float] | None = key(None, "The frame's parameters, where the model takes them.", max_length=1000)
+    fparam: list[float] | None = key(
+        None, "The frame's parameters, where the model takes them.", max_length=1000
+    )
     aparam: list[float] | None = key(
         None, "The atoms' parameters, the same for all, where the model takes them.", max_length=1000
     )
@@ -386,7 +390,9 @@ class Configuration(Table):
     )
     neighbours: NeighboursTable = table(NeighboursTable, "The neighbour list.")
     guards: GuardsTable = table(GuardsTable, "When a run stops by itself.")
-    committee: CommitteeTable | None = key(None, "Further models, to see where the driving one can be trusted.")
+    committee: CommitteeTable | None = key(
+        None, "Further models, to see where the driving one can be trusted."
+    )
     tensor: Annotated[list[TensorTable], Field(max_length=100)] = key(
         [], "Models of something else than energies, one `[[tensor]]` for each."
     )

@@ -194,7 +194,8 @@ class Descriptor(Protocol):
 class SeE2ADescriptor:
     """The two-body embedding descriptor with full relative coordinates (DeepPot-SE, "se_e2_a").
 
-    With type embeddings, and se_atten (DPA-1) without attention layers, it is the same: the type embeddings are
+    With type embeddings, and se_atten (DPA-1) without attention layers, it is the same: the type embeddings
+    are
     constants of a pair of types, and the reader writes them into that pair's embedding.
 
     Attributes
@@ -488,7 +489,8 @@ NO_PARAMETERS = ParameterInput(np.zeros(0), np.zeros(0))
 class Fitting(Protocol):
     """What every kind of fitting tells; its mathematics is registered in `fastdp.model.fittings`.
 
-    Networks take D, then the frame's parameters, then the atom's. Type embeddings are written into each type's
+    Networks take D, then the frame's parameters, then the atom's. Type embeddings are written into each
+    type's
     network by the reader.
     """
 

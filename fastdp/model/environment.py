@@ -5,12 +5,12 @@ Centre i of type α, neighbour j of type β at r = r_j − r_i, r̂ = r/r, s = w
     ŝ = (s − μ)/σ_r,  R̂ = (ŝ, s r̂/σ_a)                       the normalised environment row
     T_kc = (1/N_sel) Σ_slots G_k(ŝ) R̂_c,  c = 0…3
 
-With a protection p, s = w/(r + p) and the other three components are t r̂/σ_a with t = w r/(r + p)²; without it
-t = s. G may depend on w too.
+With a protection p, s = w/(r + p) and the other three components are t r̂/σ_a with t = w r/(r + p)²;
+without it t = s. G may depend on w too.
 
-The trainer gives every neighbour type (or all types together) a fixed number of slots. An empty slot has s = 0,
-hence ŝ₀ = −μ/σ_r, and adds the constant G_k(ŝ₀) ŝ₀ to T_k0 and nothing else; so the sum over slots is one over
-the neighbours that are there plus (sel − n) such constants.
+The trainer gives every neighbour type (or all types together) a fixed number of slots. An empty slot has
+s = 0, hence ŝ₀ = −μ/σ_r, and adds the constant G_k(ŝ₀) ŝ₀ to T_k0 and nothing else; so the sum over slots is
+one over the neighbours that are there plus (sel − n) such constants.
 
 Zhang et al., NeurIPS 2018 (arXiv:1805.09003).
 """

@@ -33,7 +33,9 @@ def bind_parameters(description: DeepPotential, frame: Array, atom: Array) -> De
         return description
 
     def bound(networks: tuple[Network, ...]) -> tuple[Network, ...]:
-        return tuple(with_constant_inputs(network, description.descriptor.width, given) for network in networks)
+        return tuple(
+            with_constant_inputs(network, description.descriptor.width, given) for network in networks
+        )
 
     vacuum = fitting.vacuum_networks
     return replace(

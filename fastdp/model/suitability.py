@@ -26,12 +26,14 @@ def why_not_compressed(description: DeepPotential) -> str | None:
         return f"has the descriptor {descriptor.kind}, which has no compressed form in fastdp yet"
     if descriptor.depends_on_first_atom:
         return (
-            "gives its empty slots the type of the first atom (dpa1 of DeePMD-kit without set_davg_zero), so that "
+            "gives its empty slots the type of the first atom (dpa1 of DeePMD-kit without "
+            "set_davg_zero), so that "
             "its energy is no sum over neighbours"
         )
     if _has_filling_exclusions(descriptor):
         return (
-            "excludes pairs of types whose atoms still fill slots (exclude_types without set_davg_zero), so that "
+            "excludes pairs of types whose atoms still fill slots (exclude_types without "
+            "set_davg_zero), so that "
             "its energy jumps at the cutoff"
         )
     return None

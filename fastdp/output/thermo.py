@@ -46,7 +46,9 @@ class ThermoTable(TextTable):
         pressure = snapshot.pressure_tensor()
         values = [float(pressure.trace()) / 3.0, *(float(pressure[component]) for component in _COMPONENTS)]
         # repr is the shortest text that reads back as the same number.
-        return ",".join(repr(value) for value in (*(column(snapshot) for column in COLUMNS.values()), *values))
+        return ",".join(
+            repr(value) for value in (*(column(snapshot) for column in COLUMNS.values()), *values)
+        )
 
     def beginning(self, step: int) -> str:
         """Return what the line of a step begins with."""

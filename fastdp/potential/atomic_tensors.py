@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastdp.model.description import Array, DeepPotential
 from fastdp.model.fittings.registry import fitting_kind
@@ -57,8 +57,8 @@ class TensorModel:
         self,
         description: DeepPotential,
         *,
-        frame_parameters: Array | None = None,
-        atom_parameters: Array | None = None,
+        frame_parameters: ArrayLike | None = None,
+        atom_parameters: ArrayLike | None = None,
     ) -> None:
         self.description = description
         self._parameters = Parameters.for_model(description, frame_parameters, atom_parameters)
@@ -102,7 +102,9 @@ class TensorModel:
         derivatives: bool = False,
     ) -> AtomicTensors:
         """Return the tensors from a plain list of pairs; see `ReferencePotential.evaluate_pairs`."""
-        return self._evaluate(len(types), batches_of_pairs(types, centre, neighbour, vectors), derivatives, self._parameters)
+        return self._evaluate(
+            len(types), batches_of_pairs(types, centre, neighbour, vectors), derivatives, self._parameters
+        )
 
     def _evaluate(
         self, n_atoms: int, batches: Iterable[PairBatch], derivatives: bool, parameters: Parameters

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastdp.errors import InputError, PairTooCloseError
 from fastdp.model.description import Array, DeepPotential, ParameterInput
@@ -66,7 +66,7 @@ class Parameters:
 
     @classmethod
     def for_model(
-        cls, description: DeepPotential, frame: Array | None = None, atom: Array | None = None
+        cls, description: DeepPotential, frame: ArrayLike | None = None, atom: ArrayLike | None = None
     ) -> Parameters:
         """Return parameters that fit a model; its defaults stand for those that are not given.
 
@@ -105,7 +105,7 @@ class Parameters:
         )
 
 
-def _given(source: str, what: str, wanted: ParameterInput, values: Array | None) -> Array:
+def _given(source: str, what: str, wanted: ParameterInput, values: ArrayLike | None) -> Array:
     if values is None:
         values = wanted.default
     if values is None:

@@ -6,7 +6,8 @@ Over K models, with the population's statistics (division by K):
     σ_ab = √⟨(Ξ_ab/N − ⟨Ξ_ab/N⟩)²⟩                          largest, smallest, and √(Σ σ_ab²/9)
     relative:  σ_i/(|⟨F_i⟩| + l),  σ_ab/(|⟨Ξ_ab/N⟩| + l)
 
-as in the program for LAMMPS; `dp model-devi` divides virials by another norm. Zhang et al., Phys. Rev. Materials 3,
+as in the program for LAMMPS; `dp model-devi` divides virials by another norm. Zhang et al., Phys. Rev.
+Materials 3,
 023804 (2019).
 """
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from fastdp.errors import BackendError, UnsupportedModelError
 from fastdp.model.description import DeepPotential, EnergyFitting
 from fastdp.model.parameters import bind_parameters
+from fastdp.model.suitability import why_not_compressed
 from fastdp.potential.base import Potential, Precision
 from fastdp.potential.batches import Parameters
 from fastdp.potential.reference import ReferencePotential
-from fastdp.model.suitability import why_not_compressed
 from fastdp.structure.structure import Structure
 from fastdp.structure.types import match_types
 
@@ -123,7 +123,8 @@ def make_potential(
         )
     if reason is not None and backend != "reference":
         raise BackendError(
-            f"{description.origin.path}: the backend {backend!r} does not evaluate it, because the model {reason}; "
+            f"{description.origin.path}: the backend {backend!r} does not evaluate it, because the "
+            f"model {reason}; "
             'set backend = "reference"'
         )
     return maker(Request(description, structure, precision, tolerance, report, state))
@@ -149,7 +150,8 @@ def with_parameters(
     """
     if not isinstance(description.fitting, EnergyFitting):
         raise UnsupportedModelError(
-            f"{description.origin.path}: gives no energies, but {description.fitting.kind}; such a model cannot "
+            f"{description.origin.path}: gives no energies, but {description.fitting.kind}; such a "
+            f"model cannot "
             "drive a run"
         )
     given = Parameters.for_model(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastdp.errors import PairTooCloseError, UnsupportedModelError
 from fastdp.model.description import Array, DeepPotential, EnergyFitting
@@ -54,8 +54,8 @@ class ReferencePotential(Potential):
         description: DeepPotential,
         *,
         every_neighbour: bool = False,
-        frame_parameters: Array | None = None,
-        atom_parameters: Array | None = None,
+        frame_parameters: ArrayLike | None = None,
+        atom_parameters: ArrayLike | None = None,
     ) -> None:
         if not isinstance(description.fitting, EnergyFitting):
             raise UnsupportedModelError(
@@ -101,7 +101,8 @@ class ReferencePotential(Potential):
             self.description.descriptor, "depends_on_first_atom", False
         ):
             raise UnsupportedModelError(
-                f"{self.description.origin.path}: its empty slots have the type of the first atom (dpa1 of DeePMD-kit "
+                f"{self.description.origin.path}: its empty slots have the type of the first atom (dpa1 "
+                f"of DeePMD-kit "
                 "without set_davg_zero), which only one rank has; run on one rank"
             )
         # In the order of the rows that forces act on: sorted atoms, then ghosts that other ranks own.

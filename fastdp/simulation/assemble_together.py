@@ -77,7 +77,6 @@ def build_together(
     FastDPError
         On all ranks, what the run cannot start with.
     """
-
     refuse_on_several_ranks(configuration, communicator.size)
 
     def prepare() -> tuple[Potential, Any]:

@@ -76,7 +76,9 @@ class Committee(TextTable):
         super().__init__(path)
         widest = max(potential.cutoff for potential in potentials)
         if widest > neighbours.cutoff:
-            raise InputError(f"the neighbour list ends at {neighbours.cutoff} Å, and a model needs {widest} Å")
+            raise InputError(
+                f"the neighbour list ends at {neighbours.cutoff} Å, and a model needs {widest} Å"
+            )
         self._potentials = potentials
         self._neighbours = neighbours
         self._settings = settings
@@ -152,7 +154,8 @@ class Committee(TextTable):
             self._frames_saved += 1
             saved = f"; the frame is in {folder}"
         message = (
-            f"the models of the committee are {largest:.3g} apart in the force on atom {atom}, above the limit of "
+            f"the models of the committee are {largest:.3g} apart in the force on atom {atom}, above "
+            f"the limit of "
             f"{limit:g}{saved}"
         )
         if self._settings.stop:

@@ -37,7 +37,8 @@ class FurtherModels:
     @property
     def cutoff(self) -> float:
         """The largest cutoff, Å; 0 if there is no model."""
-        return max((model.cutoff for model in (*self.committee, *self.tensors)), default=0.0)
+        cutoffs = [potential.cutoff for potential in self.committee]
+        return max((*cutoffs, *(model.cutoff for model in self.tensors)), default=0.0)
 
 
 def read_further_models(inputs: Inputs, reporter: Reporter) -> FurtherModels:
@@ -76,17 +77,18 @@ def read_further_models(inputs: Inputs, reporter: Reporter) -> FurtherModels:
     for entry in configuration.tensor:
         description = read_model(entry.model)
         _check_types(entry.model, description.type_names, names)
-        reporter.message(f"{entry.file}: {description.fitting.kind} of {entry.model} every {entry.every} steps")
-        tensors.append(
-            TensorModel(description, frame_parameters=entry.fparam, atom_parameters=entry.aparam)
+        reporter.message(
+            f"{entry.file}: {description.fitting.kind} of {entry.model} every {entry.every} steps"
         )
+        tensors.append(TensorModel(description, frame_parameters=entry.fparam, atom_parameters=entry.aparam))
     return FurtherModels(tuple(potentials), tuple(tensors))
 
 
 def _check_types(path: str, found: Sequence[str], wanted: Sequence[str]) -> None:
     if tuple(found) != tuple(wanted):
         raise InputError(
-            f"{path}: its atom types are {', '.join(found)}, those of the driving model {', '.join(wanted)}; the "
+            f"{path}: its atom types are {', '.join(found)}, those of the driving model "
+            f"{', '.join(wanted)}; the "
             "models of one run need the same types in the same order"
         )
 
@@ -119,7 +121,9 @@ def further_files(
             frames=None if table.save_frames is None else directory / table.save_frames,
             stop=table.stop,
         )
-        committee = Committee(directory / table.file, models.committee, neighbours, settings, reporter.warning)
+        committee = Committee(
+            directory / table.file, models.committee, neighbours, settings, reporter.warning
+        )
         files.append(FurtherFile(committee, table.every, True, committee.lines))
     for entry, model in zip(configuration.tensor, models.tensors, strict=True):
         tensor = TensorTable(directory / entry.file, model, neighbours, atomic=entry.atomic)
@@ -138,5 +142,8 @@ def refuse_on_several_ranks(configuration: Configuration, n_ranks: int) -> None:
     if n_ranks > 1 and (configuration.committee is not None or configuration.tensor):
         raise ConfigurationError(
             "the input file",
-            ["[committee] and [[tensor]] are evaluated on one rank only; run without mpirun, or leave them out"],
+            [
+                "[committee] and [[tensor]] are evaluated on one rank only; run without mpirun, or "
+                "leave them out"
+            ],
         )

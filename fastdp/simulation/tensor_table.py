@@ -1,4 +1,4 @@
-"""Dipoles, polarizabilities and other quantities of a frame, from a model of their own, while a run goes on."""
+"""Dipoles, polarizabilities and other quantities from models of their own, while a run goes on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class TensorTable(TextTable):
     def __init__(self, path: Path, model: TensorModel, neighbours: VerletList, *, atomic: bool) -> None:
         super().__init__(path)
         if model.cutoff > neighbours.cutoff:
-            raise InputError(f"the neighbour list ends at {neighbours.cutoff} Å, the model needs {model.cutoff} Å")
+            raise InputError(
+                f"the neighbour list ends at {neighbours.cutoff} Å, the model needs {model.cutoff} Å"
+            )
         self._model = model
         self._neighbours = neighbours
         self._atomic = atomic

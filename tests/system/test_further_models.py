@@ -1,4 +1,4 @@
-"""Committees and models of tensors in whole runs, and what backends say of models that they do not evaluate."""
+"""Committees and models of tensors in whole runs; what backends say of models they do not evaluate."""
 
 from __future__ import annotations
 
@@ -84,9 +84,8 @@ def test_a_committee_of_the_same_model_does_not_deviate(folder, model_file):
 
 
 def test_frames_above_the_limit_are_saved_and_can_be_read(folder, model_file):
-    further = (
-        f'[committee]\nmodels = ["{model_file("one_sided")}"]\nevery = 2\nlimit = 1e-9\nsave_frames = "candidates"\n'
-    )
+    further = f'[committee]\nmodels = ["{model_file("one_sided")}"]\nevery = 2\nlimit = 1e-9\n'
+    further += 'save_frames = "candidates"\n'
     write_input(folder, model_file("two_sided"), further)
     result = run("run", "in.toml")
     assert result.exit_code == 0, result.output
@@ -193,7 +192,9 @@ def test_parameters_are_written_into_the_networks(shared):
     pairs = all_pairs(positions, 7.0 * np.eye(3), np.ones(3, dtype=bool), description.cutoff)
     plain = (np.zeros(12, dtype=int), pairs.centre, pairs.neighbour, pairs.vector)
     one = ReferencePotential(with_parameters(description, [0.3], [0.7])).evaluate_pairs(*plain)
-    two = ReferencePotential(description, frame_parameters=[0.3], atom_parameters=[0.7]).evaluate_pairs(*plain)
+    two = ReferencePotential(description, frame_parameters=[0.3], atom_parameters=[0.7]).evaluate_pairs(
+        *plain
+    )
     rows = ReferencePotential(
         description, frame_parameters=[0.3], atom_parameters=np.full((12, 1), 0.7)
     ).evaluate_pairs(*plain)
@@ -226,5 +227,3 @@ def test_type_embeddings_are_on_the_fast_path(shared):
     # The tolerance is that of the rms.
     assert np.sqrt(np.mean((results[0].forces - results[1].forces) ** 2)) < 1e-4
     assert np.sqrt(np.mean(results[0].forces ** 2)) > 1e-2
-
-

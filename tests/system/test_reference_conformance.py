@@ -53,7 +53,8 @@ def test_values_and_derivatives_are_those_of_deepmd_kit(shared, model):
     for path in files:
         for frame in frames(path, description.type_names):
             for name, difference in differences(description, frame).items():
-                # A sharp cutoff and radial slots: only there does DeePMD-kit's force differ from its energy's.
+                # A sharp cutoff and radial slots: only there does DeePMD-kit's force differ from its
+                # energy's.
                 if (model, name) in UPSTREAM_DEFECTS or (model, "all") in UPSTREAM_DEFECTS:
                     continue
                 if model == "own/locframe.pb" and name == "virial":
@@ -103,7 +104,9 @@ def test_the_same_model_in_two_formats_gives_the_same(shared, pair, answers, tol
         compared += 1
         n_atoms = len(frame.positions)
         assert abs(ours["energy"] - others["energy"]) / n_atoms < tolerance, frame.name
-        np.testing.assert_allclose(ours["forces"], others["forces"], rtol=0, atol=tolerance, err_msg=frame.name)
+        np.testing.assert_allclose(
+            ours["forces"], others["forces"], rtol=0, atol=tolerance, err_msg=frame.name
+        )
     assert compared
 
 

@@ -55,7 +55,9 @@ def test_pair_gradients_are_derivatives_of_the_energy(model_file, generator, nam
 
     def energies(vectors):
         moved = replace(neighbourhood, vectors=vectors)
-        return fitting_energy_and_gradient(description, alpha, environment_matrices(description.descriptor, moved))[0]
+        return fitting_energy_and_gradient(
+            description, alpha, environment_matrices(description.descriptor, moved)
+        )[0]
 
     blocks = list(pair_blocks(description.descriptor, neighbourhood))
     matrices = environment_matrices(description.descriptor, neighbourhood)

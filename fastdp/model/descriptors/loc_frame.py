@@ -1,11 +1,12 @@
 """loc_frame: neighbours in a frame of axes that two of them give.
 
 Of each type the nearest sel_a neighbours have full, the next sel_r radial information. With unit vectors
-e_x = r₁/|r₁|, e_y ∝ r₂ − (r₂·e_x) e_x, e_z = e_x × e_y, a slot holds (1/r, e_z·r/r², e_x·r/r², e_y·r/r²) or 1/r,
-zero if it is empty; then mean and spread of each component are taken out. The cutoff is sharp, so that the
+e_x = r₁/|r₁|, e_y ∝ r₂ − (r₂·e_x) e_x, e_z = e_x × e_y, a slot holds (1/r, e_z·r/r², e_x·r/r², e_y·r/r²)
+or 1/r, zero if it is empty; then mean and spread of each component are taken out. The cutoff is sharp, so that the
 energy jumps where a neighbour enters.
 
-Zhang et al., PRL 120, 143001 (2018). The gradient here is that of the energy; DeePMD-kit (all versions up to 3.2)
+Zhang et al., PRL 120, 143001 (2018). The gradient here is that of the energy; DeePMD-kit (all versions up
+to 3.2)
 books the derivative of some radial slots on the axis atoms too, so that its forces differ where sel_r > 0.
 """
 
@@ -51,7 +52,9 @@ def _describe(part: LocFrameDescriptor, neighbourhood: Neighbourhood, truncate: 
     r = np.linalg.norm(vectors, axis=1)
     near = np.flatnonzero(r <= part.cutoff)
     rank = np.full(len(r), -1)
-    rank[near] = rank_by_distance(r[near] ** 2, neighbourhood.neighbour_types[near], neighbourhood.centre[near])
+    rank[near] = rank_by_distance(
+        r[near] ** 2, neighbourhood.neighbour_types[near], neighbourhood.centre[near]
+    )
     raw = np.zeros((neighbourhood.n_centres, part.width))
     frames = []
     for i in range(neighbourhood.n_centres):
@@ -123,14 +126,17 @@ def _frame(
             second = backup
     if first is None or second is None:
         raise SimulationError(
-            f"an atom of type {alpha} has too few neighbours within {part.cutoff:g} Å for the axes of its local "
+            f"an atom of type {alpha} has too few neighbours within {part.cutoff:g} Å for the axes of "
+            f"its local "
             "frame (loc_frame)"
         )
     e_x = vectors[first] / r[first]
     across = vectors[second] - (vectors[second] @ e_x) * e_x
     height = float(np.linalg.norm(across))
     if height == 0.0:
-        raise SimulationError(f"the axes of the local frame of an atom of type {alpha} are parallel (loc_frame)")
+        raise SimulationError(
+            f"the axes of the local frame of an atom of type {alpha} are parallel (loc_frame)"
+        )
     e_y = across / height
     return _Frame(
         full,

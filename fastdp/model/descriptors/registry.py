@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ class Described:
     pullback: Pullback
 
 
-Describe = Callable[[object, Neighbourhood, bool], Described]
+Describe = Callable[[Any, Neighbourhood, bool], Described]
 DESCRIPTORS: dict[type, Describe] = {}
 
 

@@ -1,7 +1,7 @@
 """se_e3 (se_t): the angle between two neighbours.
 
-With ρ_j = (t_j/σ) r̂_j and E_jk = ρ_j·ρ_k, over all neighbours j of type a and k of type b ≥ a, both orders and j = k
-included where a = b:
+With ρ_j = (t_j/σ) r̂_j and E_jk = ρ_j·ρ_k, over all neighbours j of type a and k of type b ≥ a, both orders
+and j = k included where a = b:
 
     D_m = Σ_{a ≤ b} 1/(N_a N_b) Σ_jk E_jk G^ab_m(E_jk)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdp.model.description import Array, ParameterInput
+from fastdp.model.description import Array, Network, ParameterInput
 from fastdp.model.descriptors.registry import Described
 from fastdp.model.networks import forward_with_pullback
 
@@ -72,7 +72,9 @@ def fitting_kind(fitting: object) -> FittingKind:
     return FITTINGS[type(fitting)]
 
 
-def network_values(network: object, described: Described, parameters: Array) -> tuple[Array, Callable[[Array], Array]]:
+def network_values(
+    network: Network, described: Described, parameters: Array
+) -> tuple[Array, Callable[[Array], Array]]:
     """Return a network's values on descriptors with parameters, and the way back to ∂/∂D.
 
     Parameters

@@ -96,7 +96,8 @@ def _model_graph(graph: Graph) -> ModelGraph:
     kind = graph.text(name) if name in graph else "ener"
     if kind not in GRAPH_FITTINGS:
         raise UnsupportedModelError(
-            f"{graph.source}: found a model of something that fastdp does not evaluate ({name} is {kind!r}); it "
+            f"{graph.source}: found a model of something that fastdp does not evaluate ({name} is "
+            f"{kind!r}); it "
             f"evaluates {', '.join(GRAPH_FITTINGS)}"
         )
     atomic, total = model_outputs(graph, kind)
@@ -125,7 +126,8 @@ def _model_graph(graph: Graph) -> ModelGraph:
     if len(environments) > 1:
         if sorted(suffixes) != sorted(f"_{number}" for number in range(len(environments))):
             raise UnsupportedModelError(
-                f"{graph.source}: found several descriptors which are no hybrid (scopes {', '.join(suffixes)})"
+                f"{graph.source}: found several descriptors which are no hybrid (scopes "
+                f"{', '.join(suffixes)})"
             )
         ordered = tuple(environments[suffixes.index(f"_{n}")] for n in range(len(environments)))
         model = replace(model, environment=ordered[0], environments=ordered)

@@ -1,8 +1,9 @@
 """The importer's proof: the description must give the values that the graph itself computes.
 
-Random surroundings of one atom of each type go through both. Whatever a version of DeePMD-kit does differently
-(a shortcut, a normaliser, an exclusion, a shift, an order of inputs) and the importer did not notice shows here,
-and the model is refused.
+Random surroundings of one atom of each type go through both. Whatever a version of DeePMD-kit does
+differently
+(a shortcut, a normaliser, an exclusion, a shift, an order of inputs) and the importer did not notice shows
+here, and the model is refused.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ def check_values(model: ModelGraph, description: DeepPotential) -> None:
     hoods = [_random_hood(description, alpha) for alpha in range(n_types)]
     ours = _our_values(description, hoods, frame, atom)
     if not np.isfinite(ours).all():
-        raise ModelError(f"{graph.source}: damaged: its energies or tensors in an ordinary environment are not finite")
+        raise ModelError(
+            f"{graph.source}: damaged: its energies or tensors in an ordinary environment are not finite"
+        )
     feeds: dict[str, NDArray[Any]] = {
         "t_natoms": np.array([n_types, n_types] + [1] * n_types),
         "t_type": np.arange(n_types),
@@ -107,7 +110,7 @@ def check_values(model: ModelGraph, description: DeepPotential) -> None:
 
 
 def _random_hood(description: DeepPotential, alpha: int) -> Neighbourhood:
-    """Return neighbours in random places around one atom, fewer than any part keeps where it has many slots."""
+    """Return neighbours in random places around one atom, fewer than slots where these are many."""
     generator = np.random.default_rng((20240229, alpha))
     descriptor, n_types = description.descriptor, description.n_types
     types = []

@@ -32,7 +32,7 @@ def number_of_types(model: ModelGraph) -> int:
 
 
 def embedding_network(model: ModelGraph, scope: str, tail: str, n_in: int) -> Network:
-    """Read the network whose layers are called `scope`/matrix_1`tail`, …
+    """Read the network whose layers are called `scope`/matrix_1`tail` and so on.
 
     Parameters
     ----------
@@ -80,7 +80,8 @@ def pair_networks(model: ModelGraph, n_types: int, *table_operations: str) -> tu
         )
         if len(networks) != n_types:
             raise ModelError(
-                f"{graph.source}: the compressed model has {len(networks)} tables for {n_types} types; give the "
+                f"{graph.source}: the compressed model has {len(networks)} tables for {n_types} types; "
+                f"give the "
                 "model as it was before dp compress"
             )
         excluded = excluded_pairs(model, n_types)
@@ -123,7 +124,8 @@ def _two_sided_tables(model: ModelGraph, n_types: int, *table_operations: str) -
             )
         if len(tables) != len(wanted):
             raise ModelError(
-                f"{graph.source}: the compressed model has {len(tables)} tables for {len(wanted)} pairs of type "
+                f"{graph.source}: the compressed model has {len(tables)} tables for {len(wanted)} pairs "
+                f"of type "
                 f"{alpha}; give the model as it was before dp compress"
             )
         of_type: dict[int, Embedding] = dict(zip(wanted, tables, strict=True))

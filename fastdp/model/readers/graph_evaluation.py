@@ -65,7 +65,8 @@ def evaluate(
         for source, port in node.inputs:
             if port != 0 and f"{source}:{port}" not in feeds:
                 raise UnsupportedModelError(
-                    f"{graph.source}: the node {name!r} ({node.operation}) takes output {port} of {source!r}, "
+                    f"{graph.source}: the node {name!r} ({node.operation}) takes output {port} of "
+                    f"{source!r}, "
                     "which no model frozen by DeePMD-kit does that fastdp knows"
                 )
             inputs.append(values[source] if port == 0 else np.asarray(feeds[f"{source}:{port}"]))
@@ -114,7 +115,8 @@ def _evaluate_node(
     if node.operation not in OPERATIONS:
         raise UnsupportedModelError(
             f"{graph.source}: found the operation {node.operation!r} (node {node.name!r}) on the way to the "
-            "energy, which fastdp does not evaluate; no model frozen by DeePMD-kit itself has it that fastdp knows"
+            "energy, which fastdp does not evaluate; no model frozen by DeePMD-kit itself has it that "
+            "fastdp knows"
         )
     operation = OPERATIONS[node.operation]
     try:

@@ -19,10 +19,10 @@ from fastdp.model.description import (
     PolarFitting,
     PropertyFitting,
 )
+from fastdp.model.networks import with_constant_inputs
 from fastdp.model.readers.graph_networks import fitting_shortcut, read_layers, read_linear_layer
 from fastdp.model.readers.graph_se_e2_a import type_embedding
 from fastdp.model.readers.model_graph import ModelGraph
-from fastdp.model.networks import with_constant_inputs
 
 ReadFitting = Callable[[ModelGraph, int], Any]
 GRAPH_FITTINGS: dict[str, ReadFitting] = {}
@@ -59,7 +59,8 @@ def descriptor_width(model: ModelGraph, n_types: int) -> int:
     name = next((name for name in names if name in graph), None)
     if name is None:
         raise ModelError(
-            f"{graph.source}: the fitting networks (layer_0_type_…/matrix) are missing; the file is truncated, or "
+            f"{graph.source}: the fitting networks (layer_0_type_…/matrix) are missing; the file is "
+            f"truncated, or "
             "is not a model frozen by DeePMD-kit"
         )
     shape = graph.constant(name).shape
@@ -92,7 +93,9 @@ def parameter_inputs(model: ModelGraph) -> tuple[ParameterInput, ParameterInput]
         mean = model.graph.numbers(f"fitting_attr/t_{what}_avg").ravel()
         scale = model.graph.numbers(f"fitting_attr/t_{what}_istd").ravel()
         if len(mean) != number or len(scale) != number:
-            raise ModelError(f"{model.graph.source}: damaged: t_{what}_avg has {len(mean)} numbers, not {number}")
+            raise ModelError(
+                f"{model.graph.source}: damaged: t_{what}_avg has {len(mean)} numbers, not {number}"
+            )
         found.append(ParameterInput(mean, scale, _default(model, number) if what == "fparam" else None))
     return found[0], found[1]
 
@@ -152,14 +155,16 @@ def _network(model: ModelGraph, centre_type: int, n_types: int) -> Network:
 
 @graph_fitting("ener")
 def _energy(model: ModelGraph, n_types: int) -> EnergyFitting:
-    """Since 3.1 the graph ends with E_i → E_i · out_std + out_bias; both go into the last layer and the bias."""
+    """Since 3.1 graphs end with E_i → E_i · out_std + out_bias, which go into last layer and bias."""
     bias = _of_each_type(model, ("fitting_attr/t_bias_atom_e",), n_types, 0.0)[:, 0]
     scale = _of_each_type(model, OUT_SPREAD, n_types, 1.0)[:, 0]
     shift = _of_each_type(model, OUT_BIAS, n_types, 0.0)[:, 0]
     networks = tuple(_scaled(_network(model, t, n_types), float(scale[t])) for t in range(n_types))
     for network in networks:
         if network.n_out != 1:
-            raise ModelError(f"{model.graph.source}: final_layer gives {network.n_out} numbers; an energy is one")
+            raise ModelError(
+                f"{model.graph.source}: final_layer gives {network.n_out} numbers; an energy is one"
+            )
     vacuum = np.array([_subtracts_vacuum(model, t) for t in range(n_types)])
     frame, atom = parameter_inputs(model)
     return EnergyFitting(networks, bias * scale + shift, vacuum, frame, atom)
@@ -215,7 +220,12 @@ def _channels(model: ModelGraph) -> int:
     for node in graph:
         scope, _, name = node.name.partition("/")
         parts = name.split("_")
-        if scope.startswith("filter_type_") and len(parts) > 1 and parts[0] == "matrix" and parts[1].isdigit():
+        if (
+            scope.startswith("filter_type_")
+            and len(parts) > 1
+            and parts[0] == "matrix"
+            and parts[1].isdigit()
+        ):
             if int(parts[1]) >= best and node.operation == "Const":
                 best, width = int(parts[1]), int(graph.constant(node.name).shape[-1])
         elif node.operation.startswith("TabulateFusion") and "last_layer_size" in node.attributes:
@@ -228,8 +238,8 @@ def _channels(model: ModelGraph) -> int:
 def _scales_and_shifts(model: ModelGraph, n_selected: int) -> list[tuple[float, float]]:
     """Return P → scale · P + shift · 1 of each selected type.
 
-    The numbers are constants without names: a shift multiplies a unit matrix ("eye", "eye_1", … in the order of
-    the selected types), and is added to the scaled tensor.
+    The numbers are constants without names: a shift multiplies a unit matrix ("eye", "eye_1", … in the
+    order of     the selected types), and is added to the scaled tensor.
     """
     graph = model.graph
 
@@ -260,7 +270,9 @@ def _scales_and_shifts(model: ModelGraph, n_selected: int) -> list[tuple[float, 
             if position == 0 and not any(name.startswith("eye") for name in graph.nodes):
                 # Mixed networks look scale and shift up by type.
                 return _looked_up(model, n_selected)
-            raise ModelError(f"{graph.source}: damaged: the constant part of polarizability {position} is missing")
+            raise ModelError(
+                f"{graph.source}: damaged: the constant part of polarizability {position} is missing"
+            )
         shift = scalar([name for name, _ in shifted.inputs if not name.startswith(scope)])
         if shift is None and "fitting_attr/t_constant_matrix" in graph:
             constants = graph.numbers("fitting_attr/t_constant_matrix").ravel()
@@ -287,7 +299,8 @@ def _scales_and_shifts(model: ModelGraph, n_selected: int) -> list[tuple[float, 
 
 def _looked_up(model: ModelGraph, n_selected: int) -> list[tuple[float, float]]:
     raise UnsupportedModelError(
-        f"{model.graph.source}: found a polarizability with one network for all types, whose scale fastdp cannot tell"
+        f"{model.graph.source}: found a polarizability with one network for all types, whose scale "
+        f"fastdp cannot tell"
     )
 
 

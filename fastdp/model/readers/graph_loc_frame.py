@@ -31,13 +31,17 @@ def _loc_frame(model: ModelGraph) -> GraphDescriptor:
         raise ModelError(f"{source}: damaged: the node {model.environment.name!r} should have 7 inputs")
     statistics = [model.graph.numbers(model.environment.inputs[n][0]) for n in (MEAN_INPUT, SPREAD_INPUT)]
     if any(values.size != n_types * width for values in statistics) or np.any(statistics[1] <= 0.0):
-        raise ModelError(f"{source}: damaged: its statistics do not fit {n_types} types and {width} components")
+        raise ModelError(
+            f"{source}: damaged: its statistics do not fit {n_types} types and {width} components"
+        )
     mean, spread = (values.reshape(n_types, width) for values in statistics)
     axes = _axes(model, list(attribute(model, "axis_rule").list.i), full, radial)
 
     def complete(given: int) -> LocFrameDescriptor:
         if given != width:
-            raise ModelError(f"{source}: the fitting network takes {given} numbers of a descriptor with {width}")
+            raise ModelError(
+                f"{source}: the fitting network takes {given} numbers of a descriptor with {width}"
+            )
         return LocFrameDescriptor(cutoff, full, radial, axes, mean, spread)
 
     return GraphDescriptor(complete, width)

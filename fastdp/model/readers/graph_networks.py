@@ -9,10 +9,10 @@ import numpy as np
 from fastdp.errors import ModelError, UnsupportedModelError
 from fastdp.model.activations import ACTIVATIONS, register_silut
 from fastdp.model.description import Array, DenseLayer, Network, Shortcut
-from fastdp.model.readers.model_graph import ModelGraph
 from fastdp.model.readers.graph_def import FLOAT, Node
 from fastdp.model.readers.graph_evaluation import evaluate
 from fastdp.model.readers.graph_operations import OPERATIONS
+from fastdp.model.readers.model_graph import ModelGraph
 
 SAMPLES = np.linspace(-20.0, 20.0, 803)
 """Where an activation function is compared with the known ones; all their kinks are well inside."""

@@ -127,7 +127,14 @@ def _identity(node: Node, inputs: Values) -> Any:
 @operation("Cast")
 def _cast(node: Node, inputs: Values) -> Any:
     # Rounding in between is not followed: all real numbers are float64.
-    kinds = {FLOAT: np.float64, DOUBLE: np.float64, HALF: np.float64, INT32: np.int64, INT64: np.int64, BOOL: np.bool_}
+    kinds = {
+        FLOAT: np.float64,
+        DOUBLE: np.float64,
+        HALF: np.float64,
+        INT32: np.int64,
+        INT64: np.int64,
+        BOOL: np.bool_,
+    }
     target = node.attributes["DstT"].type
     if target not in kinds:
         raise ValueError(f"cast to the data type {target}")

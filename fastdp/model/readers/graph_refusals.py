@@ -70,7 +70,8 @@ REFUSALS: tuple[Refusal, ...] = (
     ),
     Refusal(
         "attention layers (DPA-1)",
-        "it would need attention among the neighbours of an atom, and its derivative; train with attn_layer 0",
+        "it would need attention among the neighbours of an atom, and its derivative; train with "
+        "attn_layer 0",
         _node_named("attention_layer_"),
     ),
     Refusal("a se_a_mask descriptor", USE_OTHER, _operation("DescrptSeAMask")),

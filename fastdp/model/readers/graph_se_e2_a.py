@@ -1,4 +1,4 @@
-"""The se_e2_a descriptor of a frozen graph, with and without type embeddings, and se_atten without attention."""
+"""se_e2_a of frozen graphs, with and without type embeddings, and se_atten without attention."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fastdp.model.description import (
     TabulatedNetwork,
 )
 from fastdp.model.embeddings import value_at
-from fastdp.model.networks import forward
+from fastdp.model.networks import forward, with_constant_inputs
 from fastdp.model.readers.graph_descriptors import GraphDescriptor, graph_descriptor
 from fastdp.model.readers.graph_embeddings import embedding_network, number_of_types, pair_networks
 from fastdp.model.readers.graph_environment import (
@@ -31,7 +31,6 @@ from fastdp.model.readers.graph_environment import (
 from fastdp.model.readers.graph_evaluation import evaluate
 from fastdp.model.readers.graph_tables import stripped_table, tables_of
 from fastdp.model.readers.model_graph import ModelGraph
-from fastdp.model.networks import with_constant_inputs
 
 STRIP_SUFFIXES = {"_two_side_ebd": False, "_one_side_ebd": True}
 """What follows the names of the networks of type embeddings, and whether the centre's type is ignored."""
@@ -79,7 +78,8 @@ def _finished(
         axis_neurons, remainder = divmod(width, channels)
         if remainder or not 0 < axis_neurons <= channels:
             raise ModelError(
-                f"{source}: the fitting network takes {width} numbers of a descriptor, which is not a multiple of "
+                f"{source}: the fitting network takes {width} numbers of a descriptor, which is not a "
+                f"multiple of "
                 f"the embedding's width, {channels}"
             )
         return SeE2ADescriptor(
@@ -91,7 +91,9 @@ def _finished(
             spread=statistics[1],
             embedding=embedding,
             type_one_side=one_sided,
-            overflow_rule="nearest_of_each_type" if len(selection) == len(embedding) else "nearest_of_any_type",
+            overflow_rule="nearest_of_each_type"
+            if len(selection) == len(embedding)
+            else "nearest_of_any_type",
             empty_term=empty_term,
             kind=kind,
         )
@@ -111,7 +113,9 @@ def type_embedding(model: ModelGraph, n_types: int) -> Array:
     graph = model.graph
     table = np.asarray(evaluate(graph, ("t_typeebd",), {})["t_typeebd"], dtype=np.float64)
     if table.ndim != 2 or table.shape[0] not in (n_types, n_types + 1) or not np.isfinite(table).all():
-        raise ModelError(f"{graph.source}: damaged: t_typeebd has the shape {table.shape} for {n_types} types")
+        raise ModelError(
+            f"{graph.source}: damaged: t_typeebd has the shape {table.shape} for {n_types} types"
+        )
     return table[:n_types]
 
 
@@ -132,7 +136,8 @@ def _with_types(
     of_pair, one_sided, smooth = _type_networks(model, n_types, padded, statistics)
     if smooth and excluded:
         raise UnsupportedModelError(
-            f"{model.graph.source}: found excluded pairs together with smooth_type_embedding, which DeePMD-kit's "
+            f"{model.graph.source}: found excluded pairs together with smooth_type_embedding, which "
+            f"DeePMD-kit's "
             "TensorFlow graphs evaluate in a way of their own and fastdp does not"
         )
     rows: list[list[Embedding | None]] = []
@@ -142,7 +147,8 @@ def _with_types(
         rows.append([None if (alpha, beta) in excluded else of_pair(alpha, beta) for beta in range(n_types)])
         terms = []
         for beta in range(n_types):
-            # Concatenated, an empty slot of a section has the section's type; all others have the row of zeros.
+            # Concatenated, an empty slot of a section has the section's type; all others have the row of
+            # zeros.
             network = of_pair(alpha, pad if mixed or stripped else beta)
             s_hat_0 = float(-mean[alpha, beta, 0] / spread[alpha, beta, 0])
             gone = not mixed and (alpha, beta) in excluded
@@ -159,7 +165,7 @@ PairNetwork = Callable[[int, int], Embedding]
 def _type_networks(
     model: ModelGraph, n_types: int, types: Array, statistics: tuple[Array, Array]
 ) -> tuple[PairNetwork, bool, bool]:
-    """Return the embedding of a pair (the neighbour's type may be `n_types`: none), one-sidedness, smoothness."""
+    """Return a pair's embedding (the neighbour may be `n_types`: none), one-sidedness, smoothness."""
     graph, scope = model.graph, f"filter_type_all{model.suffix}"
     width = types.shape[1]
     strip = next((name for name in STRIP_SUFFIXES if f"{scope}/matrix_1{name}" in graph), None)
@@ -168,7 +174,8 @@ def _type_networks(
         n_in = int(graph.constant(f"{scope}/matrix_1").shape[0]) - 1
         if n_in not in (width, 2 * width):
             raise ModelError(
-                f"{graph.source}: damaged: the embedding network takes {n_in} numbers besides s, and a type has "
+                f"{graph.source}: damaged: the embedding network takes {n_in} numbers besides s, and a "
+                f"type has "
                 f"{width}"
             )
         network = embedding_network(model, scope, "", 1 + n_in)
@@ -189,18 +196,25 @@ def _type_networks(
         n_in = width * (1 if STRIP_SUFFIXES[str(strip)] else 2)
         given = embedding_network(model, scope, str(strip), n_in)
         if given.n_out != base.n_out:
-            raise ModelError(f"{graph.source}: damaged: type factors {given.n_out} wide for {base.n_out} channels")
+            raise ModelError(
+                f"{graph.source}: damaged: type factors {given.n_out} wide for {base.n_out} channels"
+            )
         if n_in == width:
             factors = forward(given, types)[None]
         else:
             factors = np.stack(
-                [forward(given, np.hstack((types, np.tile(types[a], (n_types + 1, 1))))) for a in range(n_types)]
+                [
+                    forward(given, np.hstack((types, np.tile(types[a], (n_types + 1, 1)))))
+                    for a in range(n_types)
+                ]
             )
     one_sided = len(factors) == 1
     mean, spread = statistics
     inner = model.settings.get("rcut_smth")
     if smooth and not isinstance(inner, (int, float)):
-        raise ModelError(f"{graph.source}: the training input does not hold the rcut_smth of se_atten's switch")
+        raise ModelError(
+            f"{graph.source}: the training input does not hold the rcut_smth of se_atten's switch"
+        )
 
     def stripped(alpha: int, beta: int) -> Embedding:
         factor = factors[0 if one_sided else alpha][beta]
@@ -222,6 +236,7 @@ def _smooth(model: ModelGraph) -> bool:
     if kind in ("se_atten", "dpa1", "se_a_ebd_v2", "se_e2_a", "se_a"):
         return bool(settings.get("smooth_type_embedding", False)) and kind in ("se_atten", "dpa1")
     raise UnsupportedModelError(
-        f"{model.graph.source}: found stripped type embeddings, and no training input that says whether they are "
+        f"{model.graph.source}: found stripped type embeddings, and no training input that says whether "
+        f"they are "
         "smooth; freeze the model anew with DeePMD-kit 2.0 or later"
     )

@@ -41,7 +41,8 @@ def _se_e2_r(model: ModelGraph) -> GraphDescriptor:
     def complete(given: int) -> SeE2RDescriptor:
         if given != width:
             raise ModelError(
-                f"{model.graph.source}: the fitting network takes {given} numbers of a descriptor with {width}"
+                f"{model.graph.source}: the fitting network takes {given} numbers of a descriptor with "
+                f"{width}"
             )
         return SeE2RDescriptor(
             switch, selection, normaliser, mean, spread, embedding, one_sided, empty, excluded

@@ -25,7 +25,9 @@ def _se_e3(model: ModelGraph) -> GraphDescriptor | None:
     pairs = [(a, b) for a in range(n_types) for b in range(a, n_types)]
     tables = [] if with_networks else tables_of(model, scope, "TabulateFusionSeT")
     if tables and len(tables) != len(pairs):
-        raise ModelError(f"{graph.source}: the compressed model has {len(tables)} tables for {len(pairs)} pairs")
+        raise ModelError(
+            f"{graph.source}: the compressed model has {len(tables)} tables for {len(pairs)} pairs"
+        )
     networks: dict[tuple[int, int], Embedding] = (
         dict(zip(pairs, tables, strict=True))
         if tables

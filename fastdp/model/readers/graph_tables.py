@@ -1,15 +1,17 @@
 """Tables of compressed frozen graphs (`dp compress`).
 
-A table holds polynomials of fifth order that match value, slope and curvature at the knots. In DeePMD-kit (up to
-3.2) two intervals of the tables of se_e3 are built with the neighbouring range's spacing, and are wrong by orders
-of magnitude; value, slope and curvature at their left knots are right. Such an interval is built anew from those
+A table holds polynomials of fifth order that match value, slope and curvature at the knots. In DeePMD-kit
+(up to
+3.2) two intervals of the tables of se_e3 are built with the neighbouring range's spacing, and are wrong by
+orders
+of magnitude; value, slope and curvature at their left knots are right. Such an interval is built anew from
+those
 of its two knots.
 """
 
 from __future__ import annotations
 
 import math
-
 from typing import Any
 
 import numpy as np
@@ -27,10 +29,10 @@ THREE_BODY = "TabulateFusionSeT"
 """The operation whose tables are symmetric about zero."""
 
 WHOLE = 1e-3
-"""Quotients of range and step that are so close to a whole number are one; float32 tables hold rounded steps."""
+"""Quotients of range and step this close to a whole number are one; float32 tables round their steps."""
 
 MATCH = {8: 1e-7, 4: 1e-2}
-"""Of the table's largest value, by the bytes of its numbers: how well the end of an interval must meet the next."""
+"""How well the end of an interval must meet the next, of the table's values, by the bytes of a number."""
 
 
 def tables_of(model: ModelGraph, scope: str, *operations: str) -> list[TabulatedNetwork]:
@@ -48,10 +50,10 @@ def tables_of(model: ModelGraph, scope: str, *operations: str) -> list[Tabulated
     ModelError
         If a table is not sound.
     """
-    found = []
-    for operation in operations:
+    found: list[TabulatedNetwork] = []
+    for kind in operations:
         while True:
-            name = f"{scope}/{operation}" + (f"_{len(found)}" if found else "")
+            name = f"{scope}/{kind}" + (f"_{len(found)}" if found else "")
             if name not in model.graph or not model.graph[name].operation.startswith("TabulateFusion"):
                 break
             found.append(_table(model, name))
@@ -68,7 +70,11 @@ def _table(model: ModelGraph, name: str) -> TabulatedNetwork:
     precision = graph.constant(node.inputs[0][0]).dtype.itemsize
     values, info = graph.numbers(node.inputs[0][0]), graph.numbers(node.inputs[1][0]).ravel()
     return _tabulated(
-        f"{graph.source}: damaged: the table of {name!r}", values, info, node.operation == THREE_BODY, precision
+        f"{graph.source}: damaged: the table of {name!r}",
+        values,
+        info,
+        node.operation == THREE_BODY,
+        precision,
     )
 
 
@@ -116,9 +122,9 @@ def _sound(what: str, edges: Array, coefficients: Array, tolerance: float, repai
         left, right, step = coefficients[row], coefficients[row + 1], float(edges[row + 1] - edges[row])
         rise, slope, slope_right = right[:, 0] - left[:, 0], left[:, 1], right[:, 1]
         bend, bend_right = 2.0 * left[:, 2], 2.0 * right[:, 2]
-        left[:, 3] = (20 * rise - (8 * slope_right + 12 * slope) * step - (3 * bend - bend_right) * step**2) / (
-            2 * step**3
-        )
+        left[:, 3] = (
+            20 * rise - (8 * slope_right + 12 * slope) * step - (3 * bend - bend_right) * step**2
+        ) / (2 * step**3)
         left[:, 4] = (
             -30 * rise + (14 * slope_right + 16 * slope) * step + (3 * bend - 2 * bend_right) * step**2
         ) / (2 * step**4)

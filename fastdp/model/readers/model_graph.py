@@ -74,7 +74,9 @@ class ModelGraph:
     @property
     def suffix(self) -> str:
         """What follows the names of this descriptor's scopes: "_0", "_1", … in a hybrid, else nothing."""
-        node = self.graph[self.environment.inputs[MEAN_INPUT][0]] if len(self.environment.inputs) > 5 else None
+        node = (
+            self.graph[self.environment.inputs[MEAN_INPUT][0]] if len(self.environment.inputs) > 5 else None
+        )
         while node is not None and node.operation in ("Identity", "Cast") and node.inputs:
             node = self.graph[node.inputs[0][0]]
         scope = "" if node is None else node.name.partition("/")[0]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from fastdp.errors import ModelError, UnsupportedModelError
+from fastdp.errors import UnsupportedModelError
 from fastdp.model.description import DeepPotential
 from fastdp.model.readers.registry import FileStart, reader
 

@@ -53,7 +53,8 @@ def model_tree(parameters: dict[str, Any], tensors: Tensors, source: str) -> dic
     """
     if parameters.get("type", "standard") not in STANDARD_TYPES or "models" in parameters:
         raise UnsupportedModelError(
-            f"{source}: found a model of type {parameters.get('type')!r:.40}, which fastdp does not read from a "
+            f"{source}: found a model of type {parameters.get('type')!r:.40}, which fastdp does not "
+            f"read from a "
             "PyTorch file"
         )
     descriptor, fitting = parameters.get("descriptor"), parameters.get("fitting_net")
@@ -127,7 +128,8 @@ def _ndim(n_networks: int, n_types: int, kind: str, source: str) -> int:
         return 0
     if kind == "se_e3":
         return 2
-    # A missing type_one_side means another thing in each version of DeePMD-kit; the number of networks does not.
+    # A missing type_one_side means another thing in each version of DeePMD-kit; the number of networks does
+    # not.
     for ndim in (1, 2):
         if n_networks == n_types**ndim:
             return ndim

@@ -1,7 +1,8 @@
 """Unpickling of PyTorch's archives into plain containers and arrays, and nothing else.
 
 A pickle is a program. Before one runs, its opcodes are read through: only those that PyTorch writes are
-accepted, with sizes that fit the file. While it runs, every name that it asks for is looked up in a short table
+accepted, with sizes that fit the file. While it runs, every name that it asks for is looked up in a short
+table
 of harmless stand-ins; a name that is not there ends the reading. No code of the archive is ever executed.
 """
 
@@ -21,14 +22,17 @@ from numpy.typing import NDArray
 from fastdp.errors import ModelError, UnsupportedModelError
 
 OPCODES = frozenset(
-    "PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG1 BINFLOAT "
-    "BINUNICODE SHORT_BINUNICODE BINSTRING SHORT_BINSTRING SHORT_BINBYTES BINBYTES "
-    "EMPTY_DICT EMPTY_LIST EMPTY_TUPLE EMPTY_SET DICT LIST "
-    "TUPLE TUPLE1 TUPLE2 TUPLE3 SETITEM SETITEMS APPEND APPENDS ADDITEMS BINGET LONG_BINGET BINPUT LONG_BINPUT "
-    "MEMOIZE BINPERSID GLOBAL STACK_GLOBAL REDUCE NEWOBJ BUILD".split()
-)
+    (
+        "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "NONE", "NEWTRUE", "NEWFALSE", "INT",
+        "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE",
+        "BINSTRING", "SHORT_BINSTRING", "SHORT_BINBYTES", "BINBYTES", "EMPTY_DICT", "EMPTY_LIST",
+        "EMPTY_TUPLE", "EMPTY_SET", "DICT", "LIST", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "SETITEM",
+        "SETITEMS", "APPEND", "APPENDS", "ADDITEMS", "BINGET", "LONG_BINGET", "BINPUT", "LONG_BINPUT",
+        "MEMOIZE", "BINPERSID", "GLOBAL", "STACK_GLOBAL", "REDUCE", "NEWOBJ", "BUILD"
+    )
+)  # fmt: skip
 
-DTYPES = {
+DTYPES: dict[str, np.dtype[Any]] = {
     "DoubleStorage": np.dtype("<f8"),
     "FloatStorage": np.dtype("<f4"),
     "HalfStorage": np.dtype("<f2"),
@@ -82,7 +86,7 @@ def _first(value: object, *_: object) -> object:
 
 
 def _container(*arguments: object) -> Container:
-    return Container(*arguments)  # type: ignore[arg-type]
+    return Container(*arguments)
 
 
 def load(data: bytes, storage: Callable[[str], bytes], source: str) -> Any:
@@ -127,7 +131,7 @@ def _check_opcodes(data: bytes, source: str) -> None:
                 raise UnsupportedModelError(
                     f"{source}: its pickle uses {opcode.name}, which no PyTorch model needs; it was not run"
                 )
-            if opcode.name in ("LONG_BINPUT", "BINPUT") and int(argument) > len(data):
+            if opcode.name in ("LONG_BINPUT", "BINPUT") and int(argument or 0) > len(data):
                 raise ModelError(f"{source}: damaged: its pickle numbers an object {argument}")
     except (ValueError, UnicodeError, struct.error, OverflowError, EOFError) as error:
         raise ModelError(f"{source}: damaged: its pickle is not complete ({error})") from error
@@ -149,7 +153,8 @@ class _Unpickler(pickle.Unpickler):
         if (module, name) in STAND_INS:
             return STAND_INS[module, name]
         raise UnsupportedModelError(
-            f"{self._source}: its pickle asks for {module}.{name}, which is neither a tensor nor a container; "
+            f"{self._source}: its pickle asks for {module}.{name}, which is neither a tensor nor a "
+            f"container; "
             "the file may be malicious, and nothing of it was run"
         )
 

@@ -3,7 +3,8 @@
 .dp, .hlo, .yaml and .json files hold it; PyTorch archives are brought into the same form. Descriptors and
 fittings are looked up by their "type"; a new one registers a function here.
 
-What the trainer's native backends do differently from its TensorFlow graphs is written down by these functions:
+What the trainer's native backends do differently from its TensorFlow graphs is written down by these
+functions:
 residual layers, excluded pairs, neighbours beyond `sel`, the vacuum, polarizabilities.
 """
 
@@ -25,9 +26,15 @@ PART_MODULES = ("serialised_descriptors", "serialised_fittings")
 """Modules of this package that register parts."""
 
 PRECISIONS: dict[str, Precision] = {
-    "default": "float64", "float64": "float64", "double": "float64", "float32": "float32", "single": "float32",
-    "float16": "float16", "half": "float16", "bfloat16": "float16",
-}  # fmt: skip
+    "default": "float64",
+    "float64": "float64",
+    "double": "float64",
+    "float32": "float32",
+    "single": "float32",
+    "float16": "float16",
+    "half": "float16",
+    "bfloat16": "float16",
+}
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,8 @@ from fastdp.model.description import (
     StrippedEmbedding,
 )
 from fastdp.model.embeddings import value_at
-from fastdp.model.networks import forward
+from fastdp.model.networks import forward, with_constant_inputs
 from fastdp.model.readers.serialised import SerialisedModel, descriptor_reader, read_descriptor
-from fastdp.model.networks import with_constant_inputs
 from fastdp.model.readers.serialised_networks import read_network
 
 NATIVE_RULE: OverflowRule = "nearest_of_all_types"
@@ -85,7 +84,8 @@ def _absent(model: SerialisedModel, n_types: int) -> NDArray[np.bool_] | None:
 def _refuse_compression(model: SerialisedModel, part: dict[str, Any]) -> None:
     if part.get("compress") is not None:
         raise model.unsupported(
-            "the embedding tables of a compressed model in a serialised file, which fastdp does not read; give "
+            "the embedding tables of a compressed model in a serialised file, which fastdp does not "
+            "read; give "
             "the model as it was before dp compress"
         )
 
@@ -245,7 +245,8 @@ def _se_atten(model: SerialisedModel, part: dict[str, Any]) -> SeE2ADescriptor:
     n_attention = model.count(part, "attn_layer", 2)
     if n_attention:
         raise model.unsupported(
-            f"{n_attention} attention layers (DPA-1), which fastdp does not evaluate: it would need attention "
+            f"{n_attention} attention layers (DPA-1), which fastdp does not evaluate: it would need "
+            f"attention "
             "among the neighbours of an atom, and its derivative; train with attn_layer 0"
         )
     selection = model.selection(part)

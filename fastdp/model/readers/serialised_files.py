@@ -35,7 +35,7 @@ def _is_hdf5(start: FileStart) -> bool:
 
 
 def _is_yaml(start: FileStart) -> bool:
-    keys = rb"^(['\"]?@class['\"]?|['\"]?@variables['\"]?|backend|model|model_def_script|software|time|version)\s*:"
+    keys = rb"^(['\"]?@(class|variables)['\"]?|backend|model|model_def_script|software|time|version)\s*:"
     return re.search(keys, start.head, re.M) is not None
 
 
@@ -61,7 +61,8 @@ def read_hdf5_model(path: Path) -> DeepPotential:
             text = file.attrs.get("json")
             if not isinstance(text, str):
                 raise ModelError(
-                    f"{path}: is an HDF5 file without the attribute 'json': not a model of DeePMD-kit, or one that "
+                    f"{path}: is an HDF5 file without the attribute 'json': not a model of DeePMD-kit, "
+                    f"or one that "
                     "was not written to its end"
                 )
             try:
@@ -119,7 +120,7 @@ def read_yaml_model(path: Path) -> DeepPotential:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         data = path.read_bytes()
-        tree = yaml.load(data, Loader=loader)  # noqa: S506 - a safe loader, one of the two above
+        tree = yaml.load(data, Loader=loader)
     except (yaml.YAMLError, ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(f"{path}: the YAML is truncated or damaged ({str(error)[:200]})") from error
     return _described(path, _Tree(_inline_array(path), str(path)).resolved(tree), "DeePMD-kit model (YAML)")

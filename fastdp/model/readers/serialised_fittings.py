@@ -16,8 +16,8 @@ from fastdp.model.description import (
     PolarFitting,
     PropertyFitting,
 )
-from fastdp.model.readers.serialised import FittingContext, SerialisedModel, fitting_reader
 from fastdp.model.networks import with_constant_inputs
+from fastdp.model.readers.serialised import FittingContext, SerialisedModel, fitting_reader
 from fastdp.model.readers.serialised_networks import read_network
 
 
@@ -111,7 +111,10 @@ def _muted(network: Network) -> Network:
     """Return a network that gives zero."""
     last = network.layers[-1]
     return Network(
-        (*network.layers[:-1], replace(last, weight=np.zeros_like(last.weight), bias=np.zeros_like(last.bias)))
+        (
+            *network.layers[:-1],
+            replace(last, weight=np.zeros_like(last.weight), bias=np.zeros_like(last.bias)),
+        )
     )
 
 
@@ -177,7 +180,10 @@ def _dipole(model: SerialisedModel, part: dict[str, Any], context: FittingContex
     off = _off(model, part, context)
     frame, atom = _parameters(model, part)
     return DipoleFitting(
-        tuple(None if off[t] else net for t, net in enumerate(networks)), _bias(model, part, width), frame, atom
+        tuple(None if off[t] else net for t, net in enumerate(networks)),
+        _bias(model, part, width),
+        frame,
+        atom,
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from fastdp.model.activations import ACTIVATIONS, register_silut
@@ -60,7 +58,9 @@ def read_network(model: SerialisedModel, part: object, n_in: int) -> Network:
             raise model.damaged("a layer is no table")
         weight = model.array(entry, "w")
         if weight.ndim != 2 or weight.shape[0] != n_in or weight.shape[1] == 0:
-            raise model.damaged(f"a layer's matrix has the shape {weight.shape}, but its input is {n_in} wide")
+            raise model.damaged(
+                f"a layer's matrix has the shape {weight.shape}, but its input is {n_in} wide"
+            )
         n_out = weight.shape[1]
         bias = model.optional_array(entry, "b")
         timestep = model.optional_array(entry, "idt")

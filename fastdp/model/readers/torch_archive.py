@@ -154,7 +154,9 @@ def _checkpoint_parts(
     extra = state.get("_extra_state") if isinstance(state, dict) else None
     parameters = extra.get("model_params") if isinstance(extra, dict) else None
     if not isinstance(state, dict) or not isinstance(parameters, dict):
-        raise ModelError(f"{path}: is a PyTorch archive, but not a checkpoint of DeePMD-kit (no model_params)")
+        raise ModelError(
+            f"{path}: is a PyTorch archive, but not a checkpoint of DeePMD-kit (no model_params)"
+        )
     branches = parameters.get("model_dict")
     name = "Default"
     if isinstance(branches, dict):
