@@ -2,8 +2,8 @@
 
 Of each type the nearest sel_a neighbours have full, the next sel_r radial information. With unit vectors
 e_x = r₁/|r₁|, e_y ∝ r₂ − (r₂·e_x) e_x, e_z = e_x × e_y, a slot holds (1/r, e_z·r/r², e_x·r/r², e_y·r/r²)
-or 1/r, zero if it is empty; then mean and spread of each component are taken out. The cutoff is sharp, so that the
-energy jumps where a neighbour enters.
+or 1/r, zero if it is empty; then mean and spread of each component are taken out. The cutoff is
+sharp, so that the energy jumps where a neighbour enters.
 
 Zhang et al., PRL 120, 143001 (2018). The gradient here is that of the energy; DeePMD-kit (all versions up
 to 3.2)
