@@ -38,6 +38,10 @@ the model's units. The column "fast" says whether the compressed backends evalua
 |---|---|---|---|---|---|---|---|---|
 """
 
+TAIL = """Rows without numbers have no answers: they are compared with the same model in another format, with
+literals of DeePMD-kit's tests, or with the graph's own values (`tests/system/`).
+"""
+
 KINDS = {
     "energy": "value",
     "atomic_energies": "value",
@@ -64,7 +68,9 @@ def line(shared: Path, model: str) -> str:
                 largest[KINDS[name]] = max(largest[KINDS[name]], difference)
     notes = [number for number, (name, _) in enumerate(UPSTREAM_DEFECTS, start=1) if name == model]
     mark = "".join(f" ({number})" for number in notes)
-    cells = [f"{largest[kind]:.0e}{mark}" if kind in largest else "" for kind in ("value", "forces", "virial")]
+    cells = [
+        f"{largest[kind]:.0e}{mark}" if kind in largest else "" for kind in ("value", "forces", "virial")
+    ]
     fast = "yes" if why_not_compressed(description) is None else "no"
     about = (
         description.origin.file_format,
@@ -81,9 +87,7 @@ def main() -> None:
     rows = [line(shared, model) for model in models(shared)]
     notes = [f"({number}) {reason}." for number, reason in enumerate(UPSTREAM_DEFECTS.values(), start=1)]
     text = HEAD + "\n".join(rows) + "\n\n" + "\n\n".join(notes) + "\n\n"
-    text += "Rows without numbers have no answers: they are compared with the same model in another format, with\n"
-    text += "literals of DeePMD-kit's tests, or with the graph's own values (`tests/system/`).\n"
-    text += f"Refused by name: {', '.join(REFUSED.values())}.\n"
+    text += TAIL + f"Refused by name: {', '.join(REFUSED.values())}.\n"
     (ROOT / "docs/model_table.md").write_text(text, encoding="utf-8")
 
 
