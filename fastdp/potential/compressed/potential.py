@@ -8,9 +8,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdp.errors import PairTooCloseError
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential, Precision
+from fastdp.potential.compressed.closest_pair import closest_pair_error
 from fastdp.potential.compressed.compressed_model import CompressedModel
 from fastdp.potential.compressed.network_kernels import chunk_work_size
 from fastdp.potential.compressed.packing import pack
@@ -135,7 +135,7 @@ class CompressedPotential(Potential):
             self._loaded = True
         evaluate_centres(*centres)
         if self._too_close.max(initial=-1) >= 0:
-            self._refuse_closest_pair(neighbours)
+            raise closest_pair_error(self.model, neighbours, self._too_close[self._too_close >= 0])
         evaluate_forces(*forces)
         result.atomic_energies[neighbours.order] = self._energies[:n]
         result.forces[neighbours.order] = self._forces[:n]
@@ -178,29 +178,6 @@ class CompressedPotential(Potential):
             self._forces = np.zeros((n, 3))
             self._too_close = np.zeros(len(self._chunks), np.int64)
             self._virials = np.zeros((len(self._chunks), 9))
-
-    def _refuse_closest_pair(self, neighbours: VerletList) -> None:
-        """Raise the error that names the pair that lies deepest below its table."""
-        order = neighbours.order
-        worst = (1.0, 0, 0, 0.0, 0.0)
-        for i in self._too_close[self._too_close >= 0]:
-            row = neighbours.neighbours[neighbours.first[i] : neighbours.first[i + 1]]
-            difference = neighbours.extended_positions[row] - neighbours.extended_positions[i]
-            distances = np.linalg.norm(difference, axis=1)
-            bases = self.model.bases[neighbours.extended_types[i]]
-            shortest = np.array([bases[b].shortest for b in neighbours.extended_types[row]])
-            k = int(np.argmin(distances / shortest))
-            worst = min(
-                worst, (distances[k] / shortest[k], i, neighbours.owner[row[k]], distances[k], shortest[k])
-            )
-        _, i, j, distance, limit = worst
-        atoms = sorted((int(order[i]), int(order[j])))
-        raise PairTooCloseError(
-            f"atoms {atoms[0]} and {atoms[1]} are {distance:.4f} Å apart; the compressed potential begins at "
-            f"{limit:.4f} Å for this pair of types, far below what a model is trained on. "
-            "Check the start structure, the time step and the temperature",
-            atoms=atoms,
-        )
 
 
 def _chunks(neighbours: VerletList, threads: int) -> NDArray[np.int64]:
