@@ -73,10 +73,11 @@ class PotentialTable(Table):
     """The model and how it is evaluated."""
 
     model: PathText = key(..., "Model file; relative paths count from the folder of the input file.")
-    backend: Literal["auto", "cpu", "reference"] = key(
+    backend: Literal["auto", "cpu", "cuda", "reference"] = key(
         "auto",
-        "`cpu` is the compressed potential on threads, `reference` the model exactly as trained in plain "
-        "NumPy (slow), `auto` the fastest that this machine has.",
+        "`cpu` is the compressed potential on threads, `cuda` the same on an NVIDIA GPU, with everything else "
+        "of a step, `reference` the model exactly as trained in plain NumPy (slow), `auto` the fastest that "
+        "this machine has.",
     )
     precision: Literal["double", "mixed"] = key(
         "double",

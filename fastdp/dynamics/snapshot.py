@@ -44,6 +44,14 @@ class Snapshot:
         self.bath_energy = bath_energy
         self.kinetic_energy = self._kinetics.energy(self.state.velocities)
 
+    def take(self, stage: int, potential_energy: float, kinetic_energy: float, bath_energy: float) -> None:
+        """Take in a step that was made elsewhere, where its energies were measured, eV."""
+        self.stage = stage
+        self.evaluation.energy = potential_energy
+        self.evaluation.virial_is_current = False
+        self.kinetic_energy = kinetic_energy
+        self.bath_energy = bath_energy
+
     @property
     def temperature(self) -> float:
         """Instantaneous temperature, K."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,10 @@ from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential, Precision
 from fastdp.potential.compressed.closest_pair import closest_pair_error
 from fastdp.potential.compressed.compressed_model import CompressedModel
+
+if TYPE_CHECKING:
+    from fastdp.dynamics.engine import Engine
+    from fastdp.dynamics.state import State
 
 DTYPES = {"double": np.float64, "mixed": np.float32}
 
@@ -102,6 +106,12 @@ class CudaPotential(Potential):
         result.virial_is_current = virial
         if virial:
             result.virial[:] = device.read(system.virial).reshape(3, 3)
+
+    def make_engine(self, state: State, skin: float) -> Engine:
+        """Return what makes whole steps on the device; see `DeviceEngine`."""
+        from fastdp.gpu.engine import DeviceEngine
+
+        return DeviceEngine(self, state, skin)
 
     def make_system(self, boundaries: Boundaries, positions: NDArray[np.float64]) -> DeviceSystem:
         """Return atoms on the device for a run, and let go of those of `evaluate`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -14,6 +14,9 @@ from fastdp.potential.base import Potential, Precision
 from fastdp.potential.reference import ReferencePotential
 from fastdp.structure.structure import Structure
 from fastdp.structure.types import match_types
+
+if TYPE_CHECKING:
+    from fastdp.potential.compressed.compressed_model import CompressedModel
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,8 @@ def make_potential(
         If the tolerance cannot be met, or the structure does not fit the model.
     """
     if backend == "auto":
-        backend = "cpu"
-        report("backend: cpu (chosen automatically)")
+        backend, reason = _fastest_backend()
+        report(f"backend: {backend} (chosen automatically: {reason})")
     else:
         report(f"backend: {backend}")
     maker = BACKENDS.get(backend)
@@ -118,14 +121,32 @@ def _reference(request: Request) -> Potential:
 @backend("cpu")
 def _cpu(request: Request) -> Potential:
     # Numba takes a second to import; the reference does without it.
+    from fastdp.potential.compressed.potential import CompressedPotential
+
+    return CompressedPotential(_compressed_model(request), request.precision)
+
+
+@backend("cuda")
+def _cuda(request: Request) -> Potential:
+    from fastdp.gpu.device.choice import open_device
+
+    # Before minutes go into a potential that nothing can evaluate.
+    device = open_device()
+    request.report(f"device: {device.name}")
+    from fastdp.gpu.potential import CudaPotential
+
+    return CudaPotential(_compressed_model(request), device, request.precision)
+
+
+def _compressed_model(request: Request) -> CompressedModel:
+    """Return the model compressed for the structure, or that of the state."""
     from fastdp.potential.compressed.compressed_model import CompressedModel
     from fastdp.potential.compressed.measurement import Atoms
-    from fastdp.potential.compressed.potential import CompressedPotential
     from fastdp.potential.compressed.prepare import prepare
 
     if request.state:
         request.report("compressed potential: as in the checkpoint")
-        return CompressedPotential(CompressedModel.from_arrays(request.state), request.precision)
+        return CompressedModel.from_arrays(request.state)
     structure = request.structure
     atoms = Atoms(
         structure.positions,
@@ -133,5 +154,12 @@ def _cpu(request: Request) -> Potential:
         structure.cell,
         structure.periodic,
     )
-    model = prepare(request.description, atoms, request.tolerance, request.report)
-    return CompressedPotential(model, request.precision)
+    return prepare(request.description, atoms, request.tolerance, request.report)
+
+
+def _fastest_backend() -> tuple[str, str]:
+    """Return the backend that "auto" means on this machine, and why."""
+    from fastdp.gpu.device.choice import why_no_card
+
+    reason = why_no_card()
+    return ("cuda", "there is a GPU") if reason is None else ("cpu", reason)

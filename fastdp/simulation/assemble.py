@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from fastdp.output.checkpoint import Checkpoint
 from fastdp.potential.base import Potential
 from fastdp.potential.factory import make_potential
 from fastdp.potential.reference import ReferencePotential
+from fastdp.simulation.device_simulation import DeviceSimulation
 from fastdp.simulation.inputs import Inputs
 from fastdp.simulation.overflow import OverflowWatch
 from fastdp.simulation.record import potential_state_of, state_of
@@ -134,7 +136,9 @@ def build_simulation(
             reporter.warning(line)
         started = True
 
-    return Simulation(
+    engine = potential.make_engine(state, neighbours.skin)
+    kind = Simulation if engine is None else partial(DeviceSimulation, engine=engine)
+    return kind(
         state,
         potential,
         neighbours,

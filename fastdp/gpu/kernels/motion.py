@@ -27,6 +27,20 @@ sum_block = block_function(add_up_block, globals())
 
 
 @cuda.jit
+def begin_chunk(status):
+    """Count steps from zero; one thread."""
+    status[HALTED] = 0
+    status[STEP] = 0
+
+
+@cuda.jit
+def ask_for_list(status):
+    """Have the list built where it was built last; one thread."""
+    status[FOUND] = 0
+    status[REBUILD] = 1
+
+
+@cuda.jit
 def begin_step(
     status, scalars, chain_length, positions, velocities, masses, durations, degrees_of_freedom, thermal_energy
 ):
@@ -69,7 +83,7 @@ def kick_and_measure(status, n, half, masses, inverse_masses, forces, energies, 
     masses : (n,) float64
         Times what makes m v² an energy in eV.
     trouble : (1,) int32
-        Set where a force is not finite.
+        Set where a force is not finite, and never taken back: it ends the run.
     """
     part = cuda.shared.array(THREADS, types.float64)
     if status[HALTED] != 0 or status[FOUND] != 0:
@@ -111,14 +125,13 @@ def end_step(
     degrees_of_freedom,
     thermal_energy,
     log,
-    log_start,
 ):
     """Finish the sums, advance the chain by half a step, judge and log the step; one block.
 
     largest_kinetic : float
         Largest 2K, eV, of the temperature allowed.
     log : (steps, LOG_COLUMNS) float64
-        Row status[STEP] − log_start[0] − 1 is filled.
+        Row status[STEP] − 1 is filled.
     """
     part = cuda.shared.array(THREADS, types.float64)
     if status[HALTED] != 0:
@@ -146,7 +159,7 @@ def end_step(
             bath = _chain_energy(positions, velocities, masses, degrees_of_freedom, thermal_energy)
         scalars[FACTOR] = factor
         scalars[KINETIC] = kinetic
-        row = status[STEP] - log_start[0] - 1
+        row = status[STEP] - 1
         log[row, LOG_ENERGY] = energy
         log[row, LOG_TWICE_KINETIC] = kinetic
         log[row, LOG_BATH] = bath

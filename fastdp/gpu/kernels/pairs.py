@@ -18,7 +18,7 @@ from typing import Any
 from numba import cuda, types
 
 from fastdp.gpu.kernels.compiling import device_function
-from fastdp.gpu.kernels.status import FOUND, HALTED, TOO_CLOSE
+from fastdp.gpu.kernels.status import FOUND, HALTED, OVERFLOW, TOO_CLOSE
 from fastdp.potential.compressed import scalar
 
 WARP = 32
@@ -85,7 +85,8 @@ def pair_kernels(real: Any) -> SimpleNamespace:
         weight = cuda.shared.array((LARGEST_ORDER, PADDED), real)
         geometry = cuda.shared.array((GEOMETRY_ROWS, PADDED), real)
         interval = cuda.shared.array(WARP, types.int32)
-        if status[HALTED] != 0:
+        if status[HALTED] != 0 or status[FOUND] & OVERFLOW:
+            # Rows that are cut short are not to be read beyond their end.
             return
         i = first + cuda.blockIdx.x
         lane = cuda.threadIdx.x
@@ -184,7 +185,8 @@ def pair_kernels(real: Any) -> SimpleNamespace:
         interval = cuda.shared.array(WARP, types.int32)
         neighbour = cuda.shared.array(WARP, types.int32)
         part = cuda.shared.array((FORCE_COLUMNS, PADDED), types.float64)
-        if status[HALTED] != 0:
+        if status[HALTED] != 0 or status[FOUND] & OVERFLOW:
+            # Rows that are cut short are not to be read beyond their end.
             return
         i = first + cuda.blockIdx.x
         lane = cuda.threadIdx.x
