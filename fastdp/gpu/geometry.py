@@ -86,10 +86,12 @@ def cell_geometry(
     completed = _completed(vectors, periodic)
     reciprocal = np.linalg.inv(completed)
     heights = 1.0 / np.linalg.norm(reciprocal, axis=0)
-    along = positions @ reciprocal
-    low = np.where(periodic, 0.0, along.min(axis=0, initial=np.inf))
-    low[~np.isfinite(low)] = 0.0
-    extent = np.where(periodic, 1.0, np.maximum(along.max(axis=0, initial=-np.inf) - low, 1e-3))
+    # What is not finite is found by the kernels; here it must only do no harm.
+    along = positions[np.isfinite(positions).all(axis=1)] @ reciprocal
+    if len(along) == 0:
+        along = np.zeros((1, 3))
+    low = np.where(periodic, 0.0, along.min(axis=0))
+    extent = np.where(periodic, 1.0, np.maximum(along.max(axis=0) - low, 1e-3))
 
     widths = np.full(3, reach / CELLS_PER_REACH)
     most = max(64, MOST_CELLS_PER_ATOM * n_atoms)

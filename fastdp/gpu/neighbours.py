@@ -215,6 +215,7 @@ def expected_neighbours(
     n_images : int
         Images of every atom that are looked at.
     """
+    positions = positions[np.isfinite(positions).all(axis=1)]
     n = len(positions)
     most = n * n_images - 1
     if np.all(periodic):

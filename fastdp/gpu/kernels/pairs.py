@@ -85,13 +85,16 @@ def pair_kernels(real: Any) -> SimpleNamespace:
         weight = cuda.shared.array((LARGEST_ORDER, PADDED), real)
         geometry = cuda.shared.array((GEOMETRY_ROWS, PADDED), real)
         interval = cuda.shared.array(WARP, types.int32)
+        residue = cuda.shared.array(WARP, types.int32)
         if status[HALTED] != 0 or status[FOUND] & OVERFLOW:
             # Rows that are cut short are not to be read beyond their end.
             return
         i = first + cuda.blockIdx.x
         lane = cuda.threadIdx.x
+        # A lane adds to the basis functions n of one component with n mod order = own_residue, of which any
+        # neighbour has exactly one: no other lane ever touches these sums.
         component = lane // order
-        m = lane % order
+        own_residue = lane % order
         x = sorted_positions[i, 0]
         y = sorted_positions[i, 1]
         z = sorted_positions[i, 2]
@@ -130,11 +133,15 @@ def pair_kernels(real: Any) -> SimpleNamespace:
                         for a in range(order):
                             weight[a, lane] = polynomial(polynomials, a, order, fraction)
                 interval[lane] = k
+                residue[lane] = k % order
                 cuda.syncthreads()
                 if component < 4:
                     for j in range(min(WARP, stop - base)):
                         k = interval[j]
                         if k != NOT_COUNTED:
+                            m = own_residue - residue[j]
+                            if m < 0:
+                                m += order
                             value = weight[m, j]
                             if component > 0:
                                 value *= geometry[component - 1, j]
