@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,16 +106,17 @@ def cell_geometry(
     around = np.ceil(reach * (1.0 + 1e-9) / width).astype(np.int64)
     around = np.where(periodic, around, np.minimum(around, cells))
     lattice_reach = np.where(periodic, -(-around // cells), 0)
+    n_images = math.prod(int(2 * k + 1) for k in lattice_reach)
+    index_bits = max(1, int(n_atoms).bit_length())
+    if n_images << index_bits > 1 << INDEX_BITS:
+        raise StructureError(
+            f"the cell {np.asarray(cell).tolist()} Å is too small, or {n_atoms} atoms are too many, for the "
+            f"GPU: {n_images} periodic images within {reach:g} Å cannot be numbered. Repeat the cell, or "
+            'use backend = "cpu"'
+        )
     images = np.array(
         list(itertools.product(*(range(-k, k + 1) for k in reversed(lattice_reach.tolist()))))
     )[:, ::-1]
-    index_bits = max(1, int(n_atoms).bit_length())
-    if (len(images) << index_bits) > 1 << INDEX_BITS:
-        raise StructureError(
-            f"the cell {np.asarray(cell).tolist()} Å is too small, or {n_atoms} atoms are too many, for the "
-            f"GPU: {len(images)} periodic images within {reach:g} Å cannot be numbered. Repeat the cell, or "
-            'use backend = "cpu"'
-        )
     table = np.zeros((layout.GEOMETRY_ROWS, 3))
     table[layout.VECTORS : layout.VECTORS + 3] = vectors
     table[layout.RECIPROCAL : layout.RECIPROCAL + 3] = reciprocal

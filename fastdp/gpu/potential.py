@@ -17,6 +17,9 @@ from fastdp.potential.base import Evaluation, Potential, Precision
 from fastdp.potential.compressed.closest_pair import closest_pair_error
 from fastdp.potential.compressed.compressed_model import CompressedModel
 
+BYTES_PER_ATOM_OF_A_RUN = 2 * (3 * 24 + 12) + 2 * 8 + 24
+"""Velocities, masses, and the saved start of a chunk."""
+
 if TYPE_CHECKING:
     from fastdp.dynamics.engine import Engine
     from fastdp.dynamics.state import State
@@ -112,6 +115,21 @@ class CudaPotential(Potential):
         from fastdp.gpu.engine import DeviceEngine
 
         return DeviceEngine(self, state, skin)
+
+    def memory_lines(self) -> list[str]:
+        """Return what a run of the system evaluated last takes on the device, in words."""
+        if self._system is None:
+            return []
+        system = self._system
+        needed = system.bytes + system.n_atoms * BYTES_PER_ATOM_OF_A_RUN
+        total = self.device.memory()[1]
+        advice = "" if needed < total else "; that is too much: use fewer atoms" + (
+            "" if self.precision == "mixed" else ', precision = "mixed"'
+        ) + ' or backend = "cpu"'
+        return [
+            f"GPU memory: about {needed / 2**20:.0f} MiB of the {total / 2**20:.0f} MiB of {self.device.name}, "
+            f"{(needed - system.fixed_bytes) / system.n_atoms / 1000:.3g} kB for each atom{advice}"
+        ]
 
     def make_system(self, boundaries: Boundaries, positions: NDArray[np.float64]) -> DeviceSystem:
         """Return atoms on the device for a run, and let go of those of `evaluate`.

@@ -104,6 +104,11 @@ class DeviceSystem:
         own = sum(array.nbytes for array in vars(self).values() if hasattr(array, "raw"))
         return own + self.neighbours.bytes
 
+    @property
+    def fixed_bytes(self) -> int:
+        """Memory that hardly grows with the number of atoms."""
+        return self._arena.nbytes
+
     def actions(self, *, virial: bool) -> list[Action]:
         """Return what evaluates energy and forces at the positions that the device holds.
 

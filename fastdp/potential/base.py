@@ -78,14 +78,8 @@ class Potential(ABC):
         """
         return None
 
-    def memory_lines(self, neighbours: VerletList) -> list[str]:
-        """Return what a run takes besides the memory of the process, in words.
-
-        Parameters
-        ----------
-        neighbours : VerletList
-            Of the start structure.
-        """
+    def memory_lines(self) -> list[str]:
+        """Return what a run of the system evaluated last takes besides the memory of the process, in words."""
         return []
 
     @abstractmethod

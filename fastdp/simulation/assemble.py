@@ -73,7 +73,10 @@ def make_ready(
         trial = try_start(potential, inputs.structure, inputs.types, skin)
         for line in overflow_watch(inputs, potential).warnings(trial.neighbours):
             reporter.warning(line)
-        for line in forecast(trial, initial_state(inputs), run_settings(configuration), skin):
+        for line in (
+            *forecast(trial, initial_state(inputs), run_settings(configuration), skin),
+            *potential.memory_lines(),
+        ):
             reporter.message(line)
     return potential
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastdp.errors import BackendError
 from fastdp.gpu.device import card_geometry
 from fastdp.gpu.device.base import Action, Device, DeviceArray
 from fastdp.gpu.device.cublas import WORKSPACE_BYTES, Arithmetic, Cublas, load_library
@@ -49,9 +50,24 @@ class Card(Device):
         )
 
     def empty(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> DeviceArray:
-        """Return memory with anything in it."""
-        with self._stream:
-            return DeviceArray(self._cupy.empty(shape, dtype), self._argument)
+        """Return memory with anything in it.
+
+        Raises
+        ------
+        BackendError
+            If the card has not enough left.
+        """
+        try:
+            with self._stream:
+                return DeviceArray(self._cupy.empty(shape, dtype), self._argument)
+        except self._cupy.cuda.memory.OutOfMemoryError as error:
+            wanted = int(np.prod(shape)) * np.dtype(dtype).itemsize
+            free, total = self.memory()
+            raise BackendError(
+                f"the GPU has no room for {wanted / 2**20:.0f} MiB more: {free / 2**20:.0f} of "
+                f"{total / 2**20:.0f} MiB are free. Use fewer atoms, precision = \"mixed\" or "
+                'backend = "cpu"; `fastdp check` forecasts what a run needs'
+            ) from error
 
     def upload(self, values: NDArray[Any]) -> DeviceArray:
         """Return a copy of an array of the host."""
