@@ -322,7 +322,9 @@ class DeviceEngine:
         ]
         if motion.chain_length > 0:
             actions.append(
-                device.launch(kernels.scale_velocities, *elements, (status, n, self._scalars, self._velocities))
+                device.launch(
+                    kernels.scale_velocities, *elements, (status, n, self._scalars, self._velocities)
+                )
             )
         return [*actions, device.launch(end_evaluation, 1, 1, (status,))]
 

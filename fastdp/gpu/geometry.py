@@ -19,6 +19,9 @@ CELLS_PER_REACH = 2
 MOST_CELLS_PER_ATOM = 4
 """Cells of open directions grow in a thin gas, so that the table of cells does not outgrow the atoms."""
 
+MOST_IMAGES = 1 << 16
+"""Of an atom; a cell of one atom, a tenth of the reach wide, has 9261."""
+
 INDEX_BITS = 31
 """Of an entry of the neighbour list: the image above, the atom below."""
 
@@ -108,15 +111,15 @@ def cell_geometry(
     lattice_reach = np.where(periodic, -(-around // cells), 0)
     n_images = math.prod(int(2 * k + 1) for k in lattice_reach)
     index_bits = max(1, int(n_atoms).bit_length())
-    if n_images << index_bits > 1 << INDEX_BITS:
+    if n_images > MOST_IMAGES or n_images << index_bits > 1 << INDEX_BITS:
         raise StructureError(
             f"the cell {np.asarray(cell).tolist()} Å is too small, or {n_atoms} atoms are too many, for the "
             f"GPU: {n_images} periodic images within {reach:g} Å cannot be numbered. Repeat the cell, or "
             'use backend = "cpu"'
         )
-    images = np.array(
-        list(itertools.product(*(range(-k, k + 1) for k in reversed(lattice_reach.tolist()))))
-    )[:, ::-1]
+    images = np.array(list(itertools.product(*(range(-k, k + 1) for k in reversed(lattice_reach.tolist())))))[
+        :, ::-1
+    ]
     table = np.zeros((layout.GEOMETRY_ROWS, 3))
     table[layout.VECTORS : layout.VECTORS + 3] = vectors
     table[layout.RECIPROCAL : layout.RECIPROCAL + 3] = reciprocal

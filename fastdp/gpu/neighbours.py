@@ -85,7 +85,9 @@ class DeviceNeighbours:
         self._totals = device.zeros(n_tiles + 1, np.int32)
         self._starts = device.zeros(self._n_keys + 1, np.int32)
         self.capacity = 0
-        self.reserve(expected_neighbours(cell, periodic, positions, self.reach, len(self.geometry.translations)))
+        self.reserve(
+            expected_neighbours(cell, periodic, positions, self.reach, len(self.geometry.translations))
+        )
         self.forget()
 
     def reserve(self, longest: int) -> None:
@@ -114,7 +116,12 @@ class DeviceNeighbours:
                 self._largest_squared,
             ),
             self._elements(
-                cell_list.wrap, self.n_atoms, self._table, self.positions, self.images, self.positions_at_build
+                cell_list.wrap,
+                self.n_atoms,
+                self._table,
+                self.positions,
+                self.images,
+                self.positions_at_build,
             ),
             *self.build_actions(),
             self._place(False),

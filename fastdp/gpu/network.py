@@ -96,7 +96,9 @@ class _Network:
             )
         )
         if centre.axis_matrix is None:
-            self._rows(self._products.triangle_backward, q, q, centre.place_of, tau, gradient, d_tau, own=True)
+            self._rows(
+                self._products.triangle_backward, q, q, centre.place_of, tau, gradient, d_tau, own=True
+            )
         else:
             contract = self._products.contract
             self._rows(contract, q, m, m, 1, gradient, axis, d_tau)

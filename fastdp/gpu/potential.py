@@ -123,9 +123,13 @@ class CudaPotential(Potential):
         system = self._system
         needed = system.bytes + system.n_atoms * BYTES_PER_ATOM_OF_A_RUN
         total = self.device.memory()[1]
-        advice = "" if needed < total else "; that is too much: use fewer atoms" + (
-            "" if self.precision == "mixed" else ', precision = "mixed"'
-        ) + ' or backend = "cpu"'
+        advice = (
+            ""
+            if needed < total
+            else "; that is too much: use fewer atoms"
+            + ("" if self.precision == "mixed" else ', precision = "mixed"')
+            + ' or backend = "cpu"'
+        )
         return [
             f"GPU memory: about {needed / 2**20:.0f} MiB of the {total / 2**20:.0f} MiB of {self.device.name}, "
             f"{(needed - system.fixed_bytes) / system.n_atoms / 1000:.3g} kB for each atom{advice}"

@@ -205,4 +205,3 @@ class DeviceSystem:
             neighbours.rows,
             neighbours.row_counts,
         )
-

@@ -41,9 +41,7 @@ def numbers_per_atom(centre: DeviceCentre) -> int:
     thickest = max(layer.rank for layer in centre.layers)
     widest = max(layer.n_in for layer in centre.layers[1:]) if len(centre.layers) > 1 else 1
     # τ and ∂E/∂τ, T and ∂E/∂T; D and ∂E/∂D; outputs and slopes of all layers; thin products; two gradients.
-    return (
-        8 * (centre.rank + centre.axis) + 2 * centre.width + 2 * sum(widths) + thickest + 2 * widest
-    )
+    return 8 * (centre.rank + centre.axis) + 2 * centre.width + 2 * sum(widths) + thickest + 2 * widest
 
 
 def arena_size(tiles: Sequence[Tile], centres: Sequence[DeviceCentre]) -> int:
@@ -58,7 +56,9 @@ def arena_size(tiles: Sequence[Tile], centres: Sequence[DeviceCentre]) -> int:
     )
 
 
-def cut_into_tiles(type_start: Sequence[int], centres: Sequence[DeviceCentre], itemsize: int) -> tuple[Tile, ...]:
+def cut_into_tiles(
+    type_start: Sequence[int], centres: Sequence[DeviceCentre], itemsize: int
+) -> tuple[Tile, ...]:
     """Return tiles that cover all atoms, none larger than the arena allows.
 
     Parameters

@@ -103,6 +103,21 @@ class VerletList:
         self.owner = np.zeros(self.n_atoms, dtype=np.int32)
 
     @property
+    def n_rows(self) -> int:
+        """Number of atoms that forces act on: here all are owned, and every ghost is an image of one."""
+        return self.n_atoms
+
+    @property
+    def segments(self) -> NDArray[np.int64]:
+        """Return runs of atoms of one type, (n_types, 4): first, one past the last, type, and stage.
+
+        Stage 0: atoms that see only atoms of this process. Stage 1, atoms that see ghosts of other ranks,
+        does not occur here.
+        """
+        types = np.arange(len(self.type_start) - 1)
+        return np.column_stack([self.type_start[:-1], self.type_start[1:], types, np.zeros_like(types)])
+
+    @property
     def bytes(self) -> int:
         """Memory held between builds, in bytes. A build needs up to 300 bytes per atom for its own use."""
         return sum(value.nbytes for value in vars(self).values() if isinstance(value, np.ndarray))

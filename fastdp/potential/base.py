@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,6 +38,8 @@ class Evaluation:
         eV.
     virial_is_current : bool
         Whether the last evaluation computed `virial`.
+    ghost_forces : (n_ghosts, 3) float64
+        eV/Å, on the ghosts that other ranks own, from the energies of atoms of this one.
     """
 
     atomic_energies: NDArray[np.float64]
@@ -44,6 +47,7 @@ class Evaluation:
     virial: NDArray[np.float64] = field(default_factory=lambda: np.zeros((3, 3)))
     energy: float = 0.0
     virial_is_current: bool = False
+    ghost_forces: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
 
     @classmethod
     def empty(cls, n_atoms: int) -> Evaluation:
@@ -83,7 +87,14 @@ class Potential(ABC):
         return []
 
     @abstractmethod
-    def evaluate(self, neighbours: VerletList, result: Evaluation, *, virial: bool = True) -> None:
+    def evaluate(
+        self,
+        neighbours: VerletList,
+        result: Evaluation,
+        *,
+        virial: bool = True,
+        between: Callable[[], None] | None = None,
+    ) -> None:
         """Fill `result` for the positions that `neighbours` holds now.
 
         Parameters
@@ -94,6 +105,9 @@ class Potential(ABC):
             Filled in place, in input order.
         virial : bool
             Whether the virial is wanted; without it `result.virial_is_current` is set to False.
+        between : callable, optional
+            Called once, when the atoms are through that see no ghost of another rank; ghosts of other ranks
+            need not be in place before.
 
         Raises
         ------

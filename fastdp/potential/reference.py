@@ -6,7 +6,7 @@ rest dropped, as the trainer does; the energy is then not continuous.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,14 @@ class ReferencePotential(Potential):
         """Radius beyond which atoms do not see each other, Å."""
         return self.description.cutoff
 
-    def evaluate(self, neighbours: VerletList, result: Evaluation, *, virial: bool = True) -> None:
+    def evaluate(
+        self,
+        neighbours: VerletList,
+        result: Evaluation,
+        *,
+        virial: bool = True,
+        between: Callable[[], None] | None = None,
+    ) -> None:
         """Fill `result` for the positions that `neighbours` holds now.
 
         Parameters
@@ -61,12 +68,16 @@ class ReferencePotential(Potential):
             Filled in place, in input order.
         virial : bool
             Whether the virial is wanted.
+        between : callable, optional
+            Called before anything else.
 
         Raises
         ------
         PairTooCloseError
             If two atoms are on top of each other.
         """
+        if between is not None:
+            between()
         _clear(result)
         n_atoms, first, order = neighbours.n_atoms, neighbours.first, neighbours.order
         positions, types = neighbours.extended_positions, neighbours.extended_types

@@ -86,7 +86,13 @@ def test_a_run_is_that_of_the_cpu(
 
 
 def engine_of(
-    device: Device, atoms: Atoms, *, skin: float = SKIN, chunk: int = 10, temperature: float = 300.0, **changes: object
+    device: Device,
+    atoms: Atoms,
+    *,
+    skin: float = SKIN,
+    chunk: int = 10,
+    temperature: float = 300.0,
+    **changes: object,
 ) -> tuple[DeviceEngine, State, Evaluation]:
     """Return an engine that holds atoms in motion, with their forces."""
     _, _, model = compressed_case("open boundaries", 1e-4)

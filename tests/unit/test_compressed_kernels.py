@@ -9,6 +9,14 @@ from fastdp.model.networks import forward_with_gradient
 from fastdp.potential.compressed import network_kernels as layout
 from fastdp.potential.compressed.activation_kernels import activate, activation_code
 from fastdp.potential.compressed.compressed_model import CompressedCentre, CompressedModel, FactoredLayer
+from fastdp.potential.compressed.matrix_kernels import (
+    ROWS_PADDED_TO,
+    padded,
+    panels,
+    stored_width,
+    times,
+    times_strided,
+)
 from fastdp.potential.compressed.packing import pack
 from fastdp.potential.compressed.splines import RadialBasis
 
@@ -82,37 +90,105 @@ def test_network_and_gradient_are_those_of_the_reference(generator, thin):
             FactoredLayer(left, right, layer.bias, layer.timestep, layer.activation, layer.shortcut)
         )
     packed = packed_chain(factored)
-    x = generator.normal(size=(7, 14))
-    gradient, energies = np.empty_like(x), np.empty(7)
-    work = np.full(layout.network_work_size(7, packed.layers), np.nan)
-    layout.network(7, 0, len(factored), packed.layers, packed.parameters, x, gradient, work, energies)
+    n, stride = 7, int(packed.layers[0, layout.IN_STRIDE])
+    rows = padded(n, ROWS_PADDED_TO)
+    x = generator.normal(size=(n, 14))
+    # Whatever stands between the numbers that count must not come in.
+    inputs = np.full((2, rows, stride), np.nan)
+    inputs[0, :n, :14] = x
+    scratch = np.full(layout.network_work_size(n, packed.layers), np.nan)
+    work = np.concatenate([inputs.ravel(), scratch])
+    energies = np.empty(n)
+    place = rows * stride
+    layout.network(
+        n,
+        0,
+        len(factored),
+        packed.layers,
+        packed.parameters,
+        work,
+        0,
+        place,
+        2 * place,
+        energies,
+        np.zeros(0, np.int64),
+    )
+    gradient = work[place : 2 * place].reshape(rows, stride)[:n, :14]
     expected, expected_gradient = forward_with_gradient(network, x)
     np.testing.assert_allclose(energies, np.ravel(expected), rtol=1e-12)
     np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-11, atol=1e-13)
 
 
-def test_both_products_and_their_gradients(generator):
-    q, m, n = 7, 4, 3
-    tau, axis = generator.normal(size=(4, n, q)), generator.normal(size=(4, n, m))
-    product = np.empty((n, q * m))
-    layout.axis_product(n, tau, axis, product)
-    np.testing.assert_allclose(product.reshape(n, q, m), np.einsum("cnp,cnl->npl", tau, axis), rtol=1e-13)
-    seed = generator.normal(size=(n, q * m))
-    d_tau, d_axis = np.empty_like(tau), np.empty_like(axis)
-    layout.axis_product_backward(n, tau, axis, seed, d_tau, d_axis)
-    g = seed.reshape(n, q, m)
-    np.testing.assert_allclose(d_tau, np.einsum("npl,cnl->cnp", g, axis), rtol=1e-12)
-    np.testing.assert_allclose(d_axis, np.einsum("npl,cnp->cnl", g, tau), rtol=1e-12)
+def with_room(values, zeros=8):
+    """Return a copy with columns of zeros behind, as blocks of eight need them."""
+    return np.concatenate([values, np.zeros((*values.shape[:-1], zeros))], axis=-1)
+
+
+@pytest.mark.parametrize(("q", "m"), [(7, 4), (16, 16), (29, 12), (1, 1)])
+def test_both_products_and_their_gradients(generator, q, m):
+    tau, axis = generator.normal(size=(4, q)), generator.normal(size=(4, m))
+    product = np.empty(q * m + 8)
+    layout.axis_product(with_room(tau), with_room(axis), q, m, product)
+    np.testing.assert_allclose(product[: q * m].reshape(q, m), tau.T @ axis, rtol=1e-12, atol=1e-14)
+    seed = generator.normal(size=(q, m))
+    d_tau, d_axis = np.full((4, q + 8), np.nan), np.full((4, m + 8), np.nan)
+    gradient = with_room(seed.ravel())
+    layout.axis_product_backward(with_room(tau), with_room(axis), gradient, q, m, d_tau, d_axis)
+    np.testing.assert_allclose(d_tau[:, :q], axis @ seed.T, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(d_axis[:, :m], tau @ seed, rtol=1e-12, atol=1e-13)
 
     rows, columns = np.triu_indices(q)
-    gram = np.empty((n, len(rows)))
-    layout.gram_product(n, tau, gram)
-    full = np.einsum("cnp,cnk->npk", tau, tau)
-    np.testing.assert_allclose(gram, full[:, rows, columns], rtol=1e-13)
-    seed = generator.normal(size=gram.shape)
-    layout.gram_product_backward(n, tau, seed, d_tau)
-    square = np.zeros((n, q, q))
-    square[:, rows, columns] = seed
-    np.testing.assert_allclose(
-        d_tau, np.einsum("npk,cnk->cnp", square + square.transpose(0, 2, 1), tau), rtol=1e-12
+    gram = np.empty(len(rows) + 8)
+    layout.gram_product(with_room(tau), q, gram)
+    np.testing.assert_allclose(gram[:-8], (tau.T @ tau)[rows, columns], rtol=1e-12, atol=1e-14)
+    seed = generator.normal(size=len(rows))
+    d_tau = np.full((4, q + 8), np.nan)
+    layout.gram_product_backward(with_room(tau), with_room(seed), q, d_tau)
+    square = np.zeros((q, q))
+    square[rows, columns] = seed
+    np.testing.assert_allclose(d_tau[:, :q], tau @ (square + square.T), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("width", [1, 3, 4, 7, 8, 9, 16, 17, 24, 40, 57])
+def test_products_with_panels(generator, dtype, width):
+    rows, depth = 24, 13
+    a = generator.normal(size=(rows, depth)).astype(dtype)
+    b = generator.normal(size=(depth, width)).astype(dtype)
+    stride = 1 if width == 1 else stored_width(width, dtype)
+    c = np.full((rows, stride), np.nan, dtype)
+    times(rows, a.ravel(), 0, depth, panels(b, dtype).astype(dtype), 0, depth, width, c.ravel(), 0, stride)
+    tolerance = 20 * np.finfo(dtype).eps
+    np.testing.assert_allclose(c[:, :width], a @ b, rtol=tolerance, atol=tolerance * depth)
+
+
+@pytest.mark.parametrize("width", [1, 5, 8, 12, 20])
+def test_strided_products_with_panels(generator, width):
+    """Components 1…3 of rows of four are multiplied, and land behind each other."""
+    n, depth = 12, 9
+    moments = generator.normal(size=(n, depth, 4))
+    b = generator.normal(size=(depth, width))
+    stride = stored_width(width, np.float64)
+    c = np.full((n, 4, stride), np.nan)
+    packed = panels(b, np.float64, strided=True)
+    times_strided(
+        3 * n,
+        3,
+        moments.ravel(),
+        1,
+        4 * depth,
+        1,
+        4,
+        packed,
+        0,
+        depth,
+        width,
+        c.ravel(),
+        stride,
+        4 * stride,
+        stride,
     )
+    times_strided(
+        n, 1, moments.ravel(), 0, 4 * depth, 0, 4, packed, 0, depth, width, c.ravel(), 0, 4 * stride, 0
+    )
+    np.testing.assert_allclose(c[:, :, :width], np.einsum("ipc,ph->ich", moments, b), rtol=1e-12, atol=1e-13)

@@ -78,7 +78,12 @@ def test_auto_with_a_card_takes_it(monkeypatch) -> None:
 
 @pytest.mark.parametrize(
     ("variables", "rank"),
-    [({}, 0), ({"OMPI_COMM_WORLD_LOCAL_RANK": "3"}, 3), ({"SLURM_LOCALID": "2"}, 2), ({"MPI_LOCALRANKID": "x"}, 0)],
+    [
+        ({}, 0),
+        ({"OMPI_COMM_WORLD_LOCAL_RANK": "3"}, 3),
+        ({"SLURM_LOCALID": "2"}, 2),
+        ({"MPI_LOCALRANKID": "x"}, 0),
+    ],
 )
 def test_the_card_follows_the_rank_on_the_node(monkeypatch, variables, rank) -> None:
     for name in choice.LOCAL_RANK_VARIABLES:
@@ -97,7 +102,9 @@ class ColumnMajorBlas:
             return lambda *arguments: self._product(kind, *arguments)
         return lambda *arguments: 0
 
-    def _product(self, kind, handle, op_a, op_b, m, n, k, alpha, a, lda, sa, b, ldb, sb, beta, c, ldc, sc, batch):
+    def _product(
+        self, kind, handle, op_a, op_b, m, n, k, alpha, a, lda, sa, b, ldb, sb, beta, c, ldc, sc, batch
+    ):
         dtype = np.dtype(kind)
 
         def matrix(pointer, rows, columns, leading, number, stride):

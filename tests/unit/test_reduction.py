@@ -45,7 +45,7 @@ def ensemble(generator, n=400, moves=3, hidden=6, width=30):
     features = mean + generator.normal(size=(n, hidden)) @ directions
     owner = np.repeat(np.arange(n), moves)
     tangents = generator.normal(size=(n * moves, hidden)) @ directions
-    return features, tangents, owner, np.ones(n * moves)
+    return features, np.ones(n), tangents, owner, np.ones(n * moves)
 
 
 def test_full_rank_changes_nothing(generator):
@@ -58,8 +58,8 @@ def test_full_rank_changes_nothing(generator):
 
 def test_truncation_leaves_out_about_the_force_that_it_says(generator):
     layers = chain(generator)
-    features, tangents, owner, weights = ensemble(generator)
-    statistics = gather_statistics(layers, features, tangents, owner, weights)
+    features, weights, tangents, owner, moves = ensemble(generator)
+    statistics = gather_statistics(layers, features, weights, tangents, owner, moves)
     h = 1e-4
 
     def forces(network):
@@ -81,7 +81,9 @@ def test_the_mean_goes_into_the_bias(generator):
     """Inputs that do not vary at all are reproduced exactly at any rank."""
     layers = chain(generator)
     features = np.tile(generator.normal(size=30), (20, 1))
-    statistics = gather_statistics(layers, features, np.zeros((1, 30)), np.zeros(1, int), np.ones(1))
+    statistics = gather_statistics(
+        layers, features, np.ones(20), np.zeros((1, 30)), np.zeros(1, int), np.ones(1)
+    )
     reduced = thin(layers, statistics, 1e3)
     np.testing.assert_allclose(run(reduced, features), run(layers, features), atol=1e-10)
 

@@ -45,9 +45,7 @@ class Card(Device):
         self._numba_stream = cuda.external_stream(self._stream.ptr)
         self._as_argument = cuda.as_cuda_array
         self._workspace = self.empty(WORKSPACE_BYTES, np.uint8)
-        self._cublas = Cublas(
-            load_library(), self._stream.ptr, self._workspace.raw.data.ptr, arithmetic
-        )
+        self._cublas = Cublas(load_library(), self._stream.ptr, self._workspace.raw.data.ptr, arithmetic)
 
     def empty(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> DeviceArray:
         """Return memory with anything in it.
@@ -65,7 +63,7 @@ class Card(Device):
             free, total = self.memory()
             raise BackendError(
                 f"the GPU has no room for {wanted / 2**20:.0f} MiB more: {free / 2**20:.0f} of "
-                f"{total / 2**20:.0f} MiB are free. Use fewer atoms, precision = \"mixed\" or "
+                f'{total / 2**20:.0f} MiB are free. Use fewer atoms, precision = "mixed" or '
                 'backend = "cpu"; `fastdp check` forecasts what a run needs'
             ) from error
 
@@ -95,9 +93,7 @@ class Card(Device):
     ) -> Action:
         """Return an action that runs a kernel."""
         configured = kernel[grid, block, self._numba_stream, shared]
-        values = tuple(
-            value.argument if isinstance(value, DeviceArray) else value for value in arguments
-        )
+        values = tuple(value.argument if isinstance(value, DeviceArray) else value for value in arguments)
 
         def act() -> None:
             configured(*values)

@@ -104,15 +104,11 @@ class Cublas:
         Of products of float32.
     """
 
-    def __init__(
-        self, library: Any, stream: int, workspace: int, arithmetic: Arithmetic = "full"
-    ) -> None:
+    def __init__(self, library: Any, stream: int, workspace: int, arithmetic: Arithmetic = "full") -> None:
         self._library = library
         self._handle = ctypes.c_void_p()
         self._check(library.cublasCreate_v2(ctypes.byref(self._handle)), "cublasCreate")
-        self._check(
-            library.cublasSetStream_v2(self._handle, ctypes.c_void_p(stream)), "cublasSetStream"
-        )
+        self._check(library.cublasSetStream_v2(self._handle, ctypes.c_void_p(stream)), "cublasSetStream")
         self._check(
             library.cublasSetWorkspace_v2(
                 self._handle, ctypes.c_void_p(workspace), ctypes.c_size_t(WORKSPACE_BYTES)

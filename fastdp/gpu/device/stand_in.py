@@ -49,9 +49,7 @@ class StandIn(Device):
         self, kernel: Any, grid: int, block: int, arguments: tuple[Any, ...], shared: int = 0
     ) -> Action:
         """Return an action that runs a kernel in the simulator."""
-        values = tuple(
-            value.argument if isinstance(value, DeviceArray) else value for value in arguments
-        )
+        values = tuple(value.argument if isinstance(value, DeviceArray) else value for value in arguments)
 
         def act() -> None:
             kernel[grid, block, 0, shared](*values)

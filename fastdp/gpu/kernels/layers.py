@@ -33,9 +33,7 @@ def _activation_functions(real: Any, name: str) -> tuple[Any, Any]:
 
         return device_function(tanh), device_function(tanh_slope)
     if name not in ACTIVATIONS:
-        raise UnsupportedModelError(
-            f'there is no activation function {name!r}; use backend = "reference"'
-        )
+        raise UnsupportedModelError(f'there is no activation function {name!r}; use backend = "reference"')
     activation = ACTIVATIONS[name]
     derivative = device_function(activation.derivative)
 

@@ -42,7 +42,15 @@ def ask_for_list(status):
 
 @cuda.jit
 def begin_step(
-    status, scalars, chain_length, positions, velocities, masses, durations, degrees_of_freedom, thermal_energy
+    status,
+    scalars,
+    chain_length,
+    positions,
+    velocities,
+    masses,
+    durations,
+    degrees_of_freedom,
+    thermal_energy,
 ):
     """Count the step, forget what the last one found, advance the chain by half a step; one thread."""
     if status[HALTED] != 0:

@@ -57,28 +57,29 @@ def activation_code(name: str) -> tuple[int, float]:
 _ORDERED = {"contract", "nsz", "arcp"}
 
 
-@intrinsic
-def _power_of_two_64(typingctx, k):
-    """2^k as a float64 from its exponent bits, for −1022 ≤ k ≤ 1023."""
+def _bits_to_power(name, integer, real, mantissa, bias):
+    """Return an intrinsic: 2^k from the sum of k and 1.5·2^mantissa, whose last bits are those of k."""
 
-    def codegen(context, builder, signature, args):
-        i64 = ir.IntType(64)
-        biased = builder.add(args[0], ir.Constant(i64, 1023))
-        return builder.bitcast(builder.shl(biased, ir.Constant(i64, 52)), ir.DoubleType())
+    def function(typingctx, t):
+        def codegen(context, builder, signature, args):
+            whole = ir.IntType(integer.bitwidth)
+            bits = builder.add(builder.bitcast(args[0], whole), ir.Constant(whole, bias))
+            return builder.bitcast(
+                builder.shl(bits, ir.Constant(whole, mantissa)), context.get_value_type(real)
+            )
 
-    return types.float64(types.int64), codegen
+        return real(real), codegen
+
+    function.__name__ = name
+    return intrinsic(function)
 
 
-@intrinsic
-def _power_of_two_32(typingctx, k):
-    """2^k as a float32 from its exponent bits, for −126 ≤ k ≤ 127."""
-
-    def codegen(context, builder, signature, args):
-        i32 = ir.IntType(32)
-        biased = builder.add(args[0], ir.Constant(i32, 127))
-        return builder.bitcast(builder.shl(biased, ir.Constant(i32, 23)), ir.FloatType())
-
-    return types.float32(types.int32), codegen
+# Adding 1.5·2^52 (1.5·2^23) rounds to a whole number and leaves it in the last bits: unlike a conversion
+# to integers, AVX2 has that for vectors of float64 as well.
+_ROUND_64 = 1.5 * 2.0**52
+_ROUND_32 = np.float32(1.5 * 2.0**23)
+_power_64 = _bits_to_power("_power_64", types.int64, types.float64, 52, 1023)
+_power_32 = _bits_to_power("_power_32", types.int32, types.float32, 23, 127)
 
 
 # tanh x = m/(m + 2) with m = exp(2x) − 1, and m = 2^k expm1(g) + (2^k − 1), 2x = k ln 2 + g,
@@ -99,7 +100,8 @@ def _tanh_64(x):
     y = 2.0 * x
     y = 40.0 if y > 40.0 else y
     y = -40.0 if y < -40.0 else y
-    k = math.floor(y * _LOG2_E + 0.5)
+    t = y * _LOG2_E + _ROUND_64
+    k = t - _ROUND_64
     g = (y - k * _LN2_HIGH) - k * _LN2_LOW
     c = _EXPM1_64
     p = c[12]
@@ -115,7 +117,7 @@ def _tanh_64(x):
     p = p * g + c[2]
     p = p * g + c[1]
     p = p * g + c[0]
-    scale = _power_of_two_64(np.int64(k))
+    scale = _power_64(t)
     m = scale * (p * g) + (scale - 1.0)
     return m / (m + 2.0)
 
@@ -126,7 +128,8 @@ def _tanh_32(x):
     y = two * x
     y = np.float32(20.0) if y > np.float32(20.0) else y
     y = np.float32(-20.0) if y < np.float32(-20.0) else y
-    k = np.float32(math.floor(y * _LOG2_E_32 + np.float32(0.5)))
+    t = y * _LOG2_E_32 + _ROUND_32
+    k = t - _ROUND_32
     g = (y - k * _LN2_HIGH_32) - k * _LN2_LOW_32
     c = _EXPM1_32
     p = c[6]
@@ -136,7 +139,7 @@ def _tanh_32(x):
     p = p * g + c[2]
     p = p * g + c[1]
     p = p * g + c[0]
-    scale = _power_of_two_32(np.int32(k))
+    scale = _power_32(t)
     m = scale * (p * g) + (scale - np.float32(1.0))
     return m / (m + two)
 
@@ -200,10 +203,11 @@ def activate(code, threshold, z, bias, slope):
         One of the codes of this module.
     threshold : float
         Of silut.
-    z, slope : (n, width) float32 or float64
+    z, slope : (n, stride) float32 or float64
+        With at least as many columns as there are biases.
     bias : (width,) of the same type
     """
-    n, width = z.shape
+    n, width = z.shape[0], bias.shape[0]
     if code == TANH:
         for i in range(n):
             for h in range(width):

@@ -19,7 +19,8 @@ from fastdp.model.environment import Neighbourhood
 from fastdp.model.fitting import fitting_constant, fitting_energy_and_gradient
 from fastdp.model.radial_functions import radial_constant, radial_functions
 from fastdp.potential.compressed.compressed_model import CompressedCentre, CompressedModel, FactoredLayer
-from fastdp.potential.compressed.ensemble import Environments, perturb, sample_environments
+from fastdp.potential.compressed.ensemble import Environments, perturb, sample_environments, unperturbed
+from fastdp.potential.compressed.importance import Batch
 from fastdp.potential.compressed.measurement import Region
 from fastdp.potential.compressed.projector import BalancedBasis, balance
 from fastdp.potential.compressed.reduction import (
@@ -141,20 +142,20 @@ class Compressor:
         self.mean_neighbours = float(np.mean([len(v) for item in sampled for v in item.vectors]))
         present = [a for a in range(n_types) if sampled[a].vectors]
         self.samples = [[self._sample_pair(a, b, sampled[a]) for b in range(n_types)] for a in range(n_types)]
-        self._batches = [
-            [
-                perturb(
-                    sampled[a if a in present else present[0]],
-                    a,
-                    shortest[a],
-                    description.cutoff,
-                    ENVIRONMENTS_AT_ONCE,
-                    rng,
-                )
-                for _ in range(COPIES_PER_TYPE // ENVIRONMENTS_AT_ONCE)
-            ]
-            for a in range(n_types)
-        ]
+        self._batches: list[list[Batch]] = []
+        self._typical: list[float] = []
+        for a in range(n_types):
+            source = sampled[a if a in present else present[0]]
+            found = self._batch(unperturbed(source, a, shortest[a], description.cutoff)).norms
+            self._typical.append(float(np.median(found)) or 1.0)
+            self._batches.append(
+                [
+                    self._batch(
+                        perturb(source, a, shortest[a], description.cutoff, ENVIRONMENTS_AT_ONCE, rng)
+                    )
+                    for _ in range(COPIES_PER_TYPE // ENVIRONMENTS_AT_ONCE)
+                ]
+            )
         self.directions = [self._balance(a) for a in range(n_types)]
 
     def compress(self, choice: Choice) -> CompressedModel:
@@ -216,11 +217,30 @@ class Compressor:
 
         gradients = np.zeros((n_channels, n_channels))
         for batch in self._batches[alpha]:
-            t = self._environment_matrices(batch)
-            _, gradient = fitting_energy_and_gradient(description, alpha, t)
-            rows = gradient.transpose(0, 2, 1).reshape(-1, n_channels)
-            gradients += rows.T @ rows / len(t)
+            weights = batch.weights(self._typical[alpha])
+            weighted = batch.gradients * np.sqrt(weights)[:, None, None]
+            rows = weighted.transpose(0, 2, 1).reshape(-1, n_channels)
+            gradients += rows.T @ rows / len(weights)
         return balance(reach, gradients)
+
+    def _batch(self, hood: Neighbourhood) -> Batch:
+        """Evaluate the original model on a batch of environments."""
+        matrices = self._environment_matrices(hood)
+        _, gradients = fitting_energy_and_gradient(self.description, hood.centre_type, matrices)
+        r = np.linalg.norm(hood.vectors, axis=1)
+        unit = hood.vectors / r[:, None]
+        pair_gradients = np.zeros_like(hood.vectors)
+        for beta, pair in enumerate(self.samples[hood.centre_type]):
+            mine = np.flatnonzero(hood.neighbour_types == beta)
+            g = gradients[hood.centre[mine]]
+            interpolation = pair.interpolation(r[mine])
+            across = np.einsum("mk,mkc->mc", interpolation @ pair.values[:, 1], g[:, :, 1:]) / r[mine, None]
+            radial = np.einsum("mk,mk->m", interpolation @ pair.slopes[:, 0], g[:, :, 0])
+            slopes = np.einsum("mk,mkc->mc", interpolation @ pair.slopes[:, 1], g[:, :, 1:])
+            radial += np.sum((slopes - across) * unit[mine], axis=1)
+            pair_gradients[mine] = radial[:, None] * unit[mine] + across
+        pair_gradients /= self.description.descriptor.normaliser
+        return Batch(hood, matrices, gradients, pair_gradients)
 
     def _environment_matrices(self, batch: Neighbourhood) -> Array:
         """Return T of a batch from the sampled functions, by linear interpolation: enough for C_g."""
@@ -245,42 +265,44 @@ class Compressor:
         if key not in self._layer_statistics:
             axis_matrix, layers = self._network(alpha, rank)
             _, left = self._projector(alpha, rank)
-            features, tangents, owners, weights = [], [], [], []
+            features, tangents, owners, moves, weights = [], [], [], [], []
             count = 0
             rng = np.random.default_rng(alpha)
             for batch in self._batches[alpha]:
-                tau = np.swapaxes(self._environment_matrices(batch), 1, 2) @ left
-                centre, tau_tangent, weight = self._tangents(batch, left, rng)
+                tau = np.swapaxes(batch.matrices, 1, 2) @ left
+                centre, tau_tangent, stands_for = self._tangents(batch, left, rng)
                 features.append(input_features(tau, axis_matrix))
                 tangents.append(input_tangents(tau[centre], tau_tangent, axis_matrix))
                 owners.append(centre + count)
-                weights.append(weight)
-                count += batch.n_centres
+                moves.append(stands_for)
+                weights.append(batch.weights(self._typical[alpha]))
+                count += batch.neighbourhood.n_centres
             self._layer_statistics[key] = gather_statistics(
                 layers,
                 np.concatenate(features),
+                np.concatenate(weights),
                 np.concatenate(tangents),
                 np.concatenate(owners),
-                np.concatenate(weights),
+                np.concatenate(moves),
             )
         return self._layer_statistics[key]
 
     def _tangents(
-        self, batch: Neighbourhood, left: Array, rng: np.random.Generator
+        self, batch: Batch, left: Array, rng: np.random.Generator
     ) -> tuple[NDArray[np.int64], Array, Array]:
         """Return τ̇ of random moves of single neighbours: centre, (m, 4, q) per Å, moves it stands for."""
+        hood = batch.neighbourhood
         normaliser = self.description.descriptor.normaliser
-        count = min(len(batch.centre), TANGENTS_PER_ENVIRONMENT * batch.n_centres)
-        chosen = np.sort(rng.choice(len(batch.centre), count, replace=False))
-        centre, types, vectors = batch.centre[chosen], batch.neighbour_types[chosen], batch.vectors[chosen]
+        chosen, weights = batch.draw(TANGENTS_PER_ENVIRONMENT, rng)
+        centre, types, vectors = hood.centre[chosen], hood.neighbour_types[chosen], hood.vectors[chosen]
         r = np.linalg.norm(vectors, axis=1)
         unit = vectors / r[:, None]
         direction = rng.normal(size=vectors.shape)
         direction /= np.linalg.norm(direction, axis=1)[:, None]
         along = np.sum(unit * direction, axis=1)
         across = (direction - along[:, None] * unit) / r[:, None]
-        result = np.zeros((count, 4, left.shape[1]))
-        for beta, pair in enumerate(self.samples[batch.centre_type]):
+        result = np.zeros((len(chosen), 4, left.shape[1]))
+        for beta, pair in enumerate(self.samples[hood.centre_type]):
             mine = types == beta
             interpolation = pair.interpolation(r[mine])
             value = interpolation @ (pair.values[:, 1] @ left)
@@ -289,8 +311,7 @@ class Compressor:
             result[mine, 1:] = (unit[mine] * along[mine, None])[:, :, None] * slopes[1][:, None, :]
             result[mine, 1:] += across[mine][:, :, None] * value[:, None, :]
         # Each neighbour moves in three directions, of which one was drawn.
-        weights = np.full(count, 3.0 * len(batch.centre) / count)
-        return centre, result / normaliser, weights
+        return centre, result / normaliser, 3.0 * weights
 
     def _network(self, alpha: int, rank: int) -> tuple[Array | None, tuple[FactoredLayer, ...]]:
         """Return `absorb_projector` for a rank; it is asked for again with every basis."""

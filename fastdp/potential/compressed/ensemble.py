@@ -112,6 +112,26 @@ def perturb(
     )
 
 
+def unperturbed(
+    environments: Environments, centre_type: int, shortest: Array, cutoff: float
+) -> Neighbourhood:
+    """Return the environments as they were found, as one batch; arguments as `perturb`."""
+    centres, types, vectors = [], [], []
+    for k, (found, neighbour_types) in enumerate(zip(environments.vectors, environments.types, strict=True)):
+        distance = np.linalg.norm(found, axis=1)
+        kept = (distance < cutoff) & (distance > shortest[neighbour_types])
+        vectors.append(found[kept])
+        types.append(neighbour_types[kept])
+        centres.append(np.full(int(kept.sum()), k))
+    return Neighbourhood(
+        centre_type,
+        len(environments.vectors),
+        np.concatenate(centres),
+        np.concatenate(types),
+        np.concatenate(vectors),
+    )
+
+
 def _strain(rng: np.random.Generator) -> Array:
     """Return a random deformation: a change of volume, and a random symmetric strain."""
     strain = rng.uniform(-0.5, 0.5, (3, 3)) * LARGEST_STRAIN

@@ -24,6 +24,10 @@ WHOLE_STRUCTURE = 256
 """Structures up to this size are compared whole."""
 
 
+LARGE_FORCE = 1.0
+"""eV/Å: rms force component of a liquid at room temperature or a hot crystal, at most."""
+
+
 @dataclass(frozen=True)
 class Atoms:
     """Positions, types and cell of a structure, as neighbour search wants them.
@@ -101,10 +105,13 @@ class Probe:
     forces: Array
 
     def error(self, potential: Potential) -> float:
-        """Return the rms error of one force component of a potential, eV/Å."""
+        """Return the rms error of one force component, eV/Å, in proportion where forces are large.
+
+        Where their rms is above `LARGE_FORCE`, the error is divided by its multiple of that.
+        """
         result = Evaluation.empty(len(self.atoms.types))
         potential.evaluate(self.neighbours, result, virial=False)
-        return rms(result.forces[self.probed] - self.forces)
+        return rms(result.forces[self.probed] - self.forces) / max(1.0, rms(self.forces) / LARGE_FORCE)
 
 
 def rms(values: Array) -> float:

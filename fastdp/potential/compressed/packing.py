@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastdp.potential.compressed import network_kernels as layout
 from fastdp.potential.compressed.activation_kernels import activation_code
 from fastdp.potential.compressed.compressed_model import CompressedModel
+from fastdp.potential.compressed.matrix_kernels import padded, panels, stored_width
 from fastdp.potential.compressed.pair_kernels import (
     INVERSE_SPACING,
     ORIGIN,
@@ -17,6 +18,7 @@ from fastdp.potential.compressed.pair_kernels import (
     SHORTEST_SQUARED,
     SOFTNESS,
 )
+from fastdp.potential.compressed.simd import BLOCK
 from fastdp.potential.compressed.splines import segment_polynomials
 
 
@@ -31,6 +33,7 @@ class PackedModel:
     type_table : (n_types, TYPE_COLUMNS) int64
     layers : (n_layers of all types, LAYER_COLUMNS) int64
     parameters : (size,) float32 or float64
+        Matrices in panels for this machine, once for the way forwards and once, transposed, for that back.
     bias : (n_types,) float64
         eV.
     """
@@ -66,30 +69,48 @@ def pack(model: CompressedModel, dtype: DTypeLike) -> PackedModel:
         size += values.size
         return start
 
+    def stride(columns: int) -> int:
+        return 1 if columns == 1 else stored_width(columns, dtype)
+
     type_table = np.zeros((model.n_types, layout.TYPE_COLUMNS), np.int64)
     layers: list[NDArray[np.int64]] = []
     for row, centre in zip(type_table, model.centres, strict=True):
+        width = centre.layers[0].left.shape[0]
         row[layout.RANK] = centre.rank
-        row[layout.WIDTH] = centre.layers[0].left.shape[0]
+        # Blocks of eight are read from any column on.
+        row[layout.RANK_STRIDE] = stored_width(centre.rank, dtype) + BLOCK
+        row[layout.WIDTH] = width
+        row[layout.WIDTH_STRIDE] = padded(width + BLOCK, BLOCK)
         row[layout.FIRST_LAYER] = len(layers)
         row[layout.N_LAYERS] = len(centre.layers)
-        row[layout.RADIAL] = add(centre.radial)
-        row[layout.ANGULAR] = add(centre.angular)
+        for place, back, values in (
+            (layout.RADIAL, layout.RADIAL_BACK, centre.radial),
+            (layout.ANGULAR, layout.ANGULAR_BACK, centre.angular),
+        ):
+            row[place] = add(panels(values, dtype, strided=True))
+            row[back] = add(panels(values.T, dtype, strided=True))
         row[layout.CONSTANT] = add(centre.constant)
         if centre.axis_matrix is None:
             row[layout.PRODUCT] = layout.GRAM_PRODUCT
         else:
             row[layout.PRODUCT] = layout.AXIS_PRODUCT
             row[layout.AXIS] = centre.axis_matrix.shape[1]
-            row[layout.AXIS_MATRIX] = add(centre.axis_matrix)
+            row[layout.AXIS_STRIDE] = stored_width(centre.axis_matrix.shape[1], dtype) + BLOCK
+            row[layout.AXIS_MATRIX] = add(panels(centre.axis_matrix, dtype))
+            row[layout.AXIS_BACK] = add(panels(centre.axis_matrix.T, dtype))
+        in_stride = int(row[layout.WIDTH_STRIDE])
         for layer in centre.layers:
             entry = np.zeros(layout.LAYER_COLUMNS, np.int64)
-            entry[layout.N_IN] = layer.left.shape[0]
-            entry[layout.N_OUT] = len(layer.bias)
-            entry[layout.LEFT] = add(layer.left)
+            entry[layout.N_IN], entry[layout.N_OUT] = layer.left.shape[0], len(layer.bias)
+            entry[layout.IN_STRIDE], entry[layout.OUT_STRIDE] = in_stride, stride(len(layer.bias))
+            in_stride = int(entry[layout.OUT_STRIDE])
+            entry[layout.LEFT] = add(panels(layer.left, dtype))
+            entry[layout.LEFT_BACK] = add(panels(layer.left.T, dtype))
             if layer.right is not None:
-                entry[layout.FACTOR_RANK] = layer.right.shape[0]
-                entry[layout.RIGHT] = add(layer.right)
+                rank = layer.right.shape[0]
+                entry[layout.FACTOR_RANK], entry[layout.FACTOR_STRIDE] = rank, stride(rank)
+                entry[layout.RIGHT] = add(panels(layer.right, dtype))
+                entry[layout.RIGHT_BACK] = add(panels(layer.right.T, dtype))
             entry[layout.BIAS] = add(layer.bias)
             entry[layout.TIMESTEP] = layout.NONE if layer.timestep is None else add(layer.timestep)
             entry[layout.ACTIVATION], threshold = activation_code(layer.activation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -10,18 +11,25 @@ from numpy.typing import NDArray
 
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential, Precision
+from fastdp.potential.compressed.chunks import cut_into_chunks
+from fastdp.potential.compressed.clock import SECTIONS
 from fastdp.potential.compressed.closest_pair import closest_pair_error
 from fastdp.potential.compressed.compressed_model import CompressedModel
+from fastdp.potential.compressed.matrix_kernels import ROWS_PADDED_TO, padded, stored_width
 from fastdp.potential.compressed.network_kernels import chunk_work_size
 from fastdp.potential.compressed.packing import pack
+from fastdp.potential.compressed.pair_kernels import group_rows
+from fastdp.potential.compressed.simd import BLOCK
 from fastdp.potential.compressed.step_kernels import (
-    evaluate_centres,
-    evaluate_forces,
-    load_centres,
-    load_forces,
+    PAIR_INTEGERS,
+    PAIR_REALS,
+    add_forces,
+    clear_forces,
+    evaluate_chunks,
+    load_chunk_kernel,
 )
 
-ATOMS_PER_CHUNK = 96
+ATOMS_PER_CHUNK = 48
 """Largest chunk: large enough for the GEMMs to reach their rate, small enough that the arrays of a chunk stay
 in the second cache."""
 
@@ -49,7 +57,13 @@ class CompressedPotential(Potential):
         self._threads = 0
         self._capacity = 0
         self._loaded = False
+        self._segments = np.zeros((0, 4), np.int64)
         self._energies = np.zeros(0)
+        self._starts = np.zeros((0, 0), np.int64)
+        self._part_forces = np.zeros((0, 0, 4))
+        self._forces = np.zeros((0, 3))
+        self._n_sections = 0
+        self._clocks = np.zeros((0, 0), np.int64)
 
     @property
     def cutoff(self) -> float:
@@ -60,13 +74,37 @@ class CompressedPotential(Potential):
         """Return the compressed model: it depends on the structure that it was made on."""
         return self.model.arrays()
 
+    def count_cycles(self, on: bool) -> NDArray[np.int64]:
+        """Switch the clock of the kernels on or off, and return what was counted so far.
+
+        Parameters
+        ----------
+        on : bool
+
+        Returns
+        -------
+        (n_threads, n_sections or 0) int64
+            Cycles of the processor's counter in each of `clock.SECTIONS`.
+        """
+        counted = self._clocks.copy()
+        self._n_sections = len(SECTIONS) if on else 0
+        self._clocks = np.zeros((max(1, self._threads), self._n_sections), np.int64)
+        return counted
+
     @property
     def bytes(self) -> int:
         """Memory held by the parameters and buffers, in bytes."""
         held = [*vars(self).values(), *vars(self._packed).values()]
         return sum(value.nbytes for value in held if isinstance(value, np.ndarray))
 
-    def evaluate(self, neighbours: VerletList, result: Evaluation, *, virial: bool = True) -> None:
+    def evaluate(
+        self,
+        neighbours: VerletList,
+        result: Evaluation,
+        *,
+        virial: bool = True,
+        between: Callable[[], None] | None = None,
+    ) -> None:
         """Fill `result` for the positions that `neighbours` holds now.
 
         Parameters
@@ -77,6 +115,8 @@ class CompressedPotential(Potential):
             Filled in place, in input order.
         virial : bool
             Whether the virial is wanted.
+        between : callable, optional
+            Called when the atoms are through that see no ghost of another rank.
 
         Raises
         ------
@@ -86,11 +126,11 @@ class CompressedPotential(Potential):
         self._prepare(neighbours)
         packed = self._packed
         n = neighbours.n_atoms
-        centres = (
+        arguments = (
             self._chunks,
             neighbours.extended_positions,
-            neighbours.extended_types,
-            neighbours.first,
+            neighbours.owner,
+            self._starts,
             neighbours.neighbours,
             self.cutoff**2,
             self.model.n_functions,
@@ -100,45 +140,38 @@ class CompressedPotential(Potential):
             packed.layers,
             packed.parameters,
             packed.bias,
-            self._counts,
-            self._indices,
-            self._reals,
-            self._moments,
-            self._work,
-            self._q,
-            self._energies,
-            self._too_close,
-        )
-        forces = (
-            self._chunks,
-            neighbours.extended_positions,
-            neighbours.extended_types,
-            neighbours.owner,
-            neighbours.first,
-            neighbours.neighbours,
-            self.cutoff**2,
-            self.model.n_functions,
-            packed.polynomials,
-            packed.pair_tables,
-            self._q,
             virial,
             self._counts,
-            self._indices,
+            self._integers,
             self._reals,
-            self._rows,
-            self._forces,
+            self._weights,
+            self._gradients,
+            self._moments,
+            self._q,
+            self._work,
+            self._energies,
+            self._part_forces,
             self._virials,
+            self._too_close,
+            self._clocks,
         )
         if not self._loaded:
-            load_centres(*centres)
-            load_forces(*forces)
+            load_chunk_kernel(self._bounds[0], *arguments)
             self._loaded = True
-        evaluate_centres(*centres)
+        clear_forces(self._part_forces)
+        inner, outer = self._bounds
+        if len(inner):
+            evaluate_chunks(inner, *arguments)
+        if between is not None:
+            between()
+        if len(outer):
+            evaluate_chunks(outer, *arguments)
         if self._too_close.max(initial=-1) >= 0:
             raise closest_pair_error(self.model, neighbours, self._too_close[self._too_close >= 0])
-        evaluate_forces(*forces)
+        add_forces(self._part_forces, self._forces)
         result.atomic_energies[neighbours.order] = self._energies[:n]
         result.forces[neighbours.order] = self._forces[:n]
+        result.ghost_forces = self._forces[n:]
         result.energy = float(self._energies[:n].sum())
         result.virial_is_current = virial
         if virial:
@@ -150,50 +183,55 @@ class CompressedPotential(Potential):
         if (
             neighbours is self._neighbours
             and neighbours.number_of_builds == self._build
-            and threads <= self._threads
+            and threads == self._threads
         ):
             return
-        another = neighbours is not self._neighbours
         self._neighbours = neighbours
         self._build = neighbours.number_of_builds
-        n, n_types = neighbours.n_atoms, self.model.n_types
-        order, n_functions = self.model.degree + 1, self.model.n_functions
+        segments = neighbours.segments
+        if threads != self._threads or not np.array_equal(segments, self._segments):
+            self._segments = segments.copy()
+            self._chunks, self._bounds = cut_into_chunks(segments, threads, ATOMS_PER_CHUNK)
+            self._too_close = np.full(len(self._chunks), -1, np.int64)
+            self._virials = np.zeros((len(self._chunks), 9))
+            self._capacity = 0
+        self._threads = threads
+        if self._clocks.shape != (threads, self._n_sections):
+            self._clocks = np.zeros((threads, self._n_sections), np.int64)
+        n, n_rows = neighbours.n_atoms, neighbours.n_rows
+        if n > len(self._energies):
+            self._energies = np.zeros(n)
+        if (threads, n_rows) != self._part_forces.shape[:2]:
+            self._part_forces = np.zeros((threads, n_rows, 4))
+            self._forces = np.zeros((n_rows, 3))
         # One place is spare: gather writes before it knows whether the neighbour counts.
         capacity = int(np.diff(neighbours.first).max(initial=0)) + 1
-        if another or capacity > self._capacity or threads > self._threads:
-            self._capacity = capacity = capacity + capacity // 8
-            self._threads = threads
-            self._chunks = _chunks(neighbours, threads)
-            largest = max((int(stop - start) for start, stop, _ in self._chunks), default=0)
-            packed = self._packed
-            work = max(chunk_work_size(largest, row, packed.layers) for row in packed.type_table)
-            self._counts = np.zeros((threads, n_types), np.int64)
-            self._indices = np.zeros((threads, 2, n_types, capacity), np.int32)
-            self._reals = np.zeros((threads, 6 + 2 * order, n_types, capacity), self._dtype)
-            self._rows = np.zeros((threads, 2, capacity, 4), self._dtype)
-            self._moments = np.zeros((threads, 4 * n_types * n_functions * (largest + 1)), self._dtype)
-            self._work = np.zeros((threads, work), self._dtype)
-            self._q = np.zeros((n_types, n + 1, n_functions, 4), self._dtype)
-            self._energies = np.zeros(n)
-            self._forces = np.zeros((n, 3))
-            self._too_close = np.zeros(len(self._chunks), np.int64)
-            self._virials = np.zeros((len(self._chunks), 9))
+        if len(self._starts) != n:
+            self._starts = np.zeros((n, self.model.n_types + 1), np.int64)
+        group_rows(
+            neighbours.first,
+            neighbours.neighbours,
+            neighbours.extended_types,
+            self._starts,
+            np.empty(capacity, np.int32),
+        )
+        if capacity > self._capacity:
+            self._capacity = padded(capacity + capacity // 8, BLOCK)
+            self._allocate_scratch(threads)
 
-
-def _chunks(neighbours: VerletList, threads: int) -> NDArray[np.int64]:
-    """Cut the sorted atoms into chunks of one type each, so that every thread gets a share of each type.
-
-    Threads take the chunks in equal contiguous parts, and atoms of different types cost differently.
-    """
-    parts: list[list[tuple[int, int, int]]] = [[] for _ in range(threads)]
-    for alpha, (start, stop) in enumerate(
-        zip(neighbours.type_start[:-1], neighbours.type_start[1:], strict=True)
-    ):
-        n = int(stop - start)
-        if n == 0:
-            continue
-        count = min(n, threads * -(-n // (threads * ATOMS_PER_CHUNK)))
-        edges = start + (n * np.arange(count + 1)) // count
-        for c in range(count):
-            parts[c * threads // count].append((edges[c], edges[c + 1], alpha))
-    return np.array([row for part in parts for row in part], dtype=np.int64).reshape(-1, 3)
+    def _allocate_scratch(self, threads: int) -> None:
+        """Make the buffers of the threads: for one chunk each, however many atoms there are."""
+        n_types, order, packed = self.model.n_types, self.model.degree + 1, self._packed
+        largest = max((int(stop - start) for start, stop, _ in self._chunks), default=0)
+        work = max(chunk_work_size(largest, row, packed.layers) for row in packed.type_table)
+        pairs = (n_types, self._capacity)
+        stride = stored_width(n_types * self.model.n_functions, self._dtype)
+        rows = padded(largest, ROWS_PADDED_TO)
+        self._counts = np.zeros((threads, largest, n_types), np.int64)
+        self._integers = np.zeros((threads, largest, PAIR_INTEGERS, *pairs), np.int32)
+        self._reals = np.zeros((threads, largest, PAIR_REALS, *pairs), self._dtype)
+        self._weights = np.zeros((threads, 2 * order + 1, self._capacity), self._dtype)
+        self._gradients = np.zeros((threads, self._capacity, 4), self._dtype)
+        self._moments = np.zeros((threads, rows * 4 * stride), self._dtype)
+        self._q = np.zeros((threads, stride, 4), self._dtype)
+        self._work = np.zeros((threads, work), self._dtype)

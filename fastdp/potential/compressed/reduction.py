@@ -23,6 +23,15 @@ from fastdp.potential.compressed.compressed_model import FactoredLayer
 VALUE_LENGTH = 1.0
 """Å; weight of the values of x against their tangents, which are per Å."""
 
+USUAL_WIDTH = 240
+"""Of a hidden layer; only sets the scale of thresholds."""
+
+WORTHWHILE = 0.8
+"""Part of its multiply-adds to which a layer must come down for its error to be worth it."""
+
+SINGLE = 0.4
+"""Largest σ left out over the root of the sum of squares of all that are, where σ falls by a tenth each."""
+
 FLOOR = 1.0e-9
 """Multiple of the mean of a covariance that is added to its diagonal: directions that were not seen."""
 
@@ -49,9 +58,14 @@ class LayerStatistics:
     mean: Array
 
     def rank(self, threshold: float) -> int:
-        """Return the smallest rank that leaves out at most `threshold`, eV/Å."""
-        tail = np.sqrt(np.cumsum(self.singular_values[::-1] ** 2)[::-1])
-        return max(1, int(np.sum(tail > threshold)))
+        """Return the rank for a threshold, eV/Å.
+
+        A direction costs multiply-adds in proportion to n_in + n_out; over all layers, the same error is had
+        for least cost if every direction is kept whose σ² for its cost is above the same limit. The threshold
+        is what a layer of `USUAL_WIDTH` inputs and outputs leaves out about.
+        """
+        usual = np.sqrt((self.left.shape[0] + self.right.shape[1]) / (2.0 * USUAL_WIDTH))
+        return max(1, int(np.sum(self.singular_values > SINGLE * threshold * usual)))
 
 
 def input_features(tau: Array, axis_matrix: Array | None) -> Array:
@@ -95,7 +109,12 @@ def input_tangents(tau: Array, tau_tangent: Array, axis_matrix: Array | None) ->
 
 
 def gather_statistics(
-    layers: Sequence[FactoredLayer], features: Array, tangents: Array, owner: Array, weights: Array
+    layers: Sequence[FactoredLayer],
+    features: Array,
+    weights: Array,
+    tangents: Array,
+    owner: Array,
+    moves: Array,
 ) -> list[LayerStatistics]:
     """Run an ensemble through a network and balance each of its layers.
 
@@ -105,12 +124,14 @@ def gather_statistics(
         Whole.
     features : (n, width) float64
         Inputs.
+    weights : (n,) float64
+        How much the squared error at each of them counts.
     tangents : (m, width) float64
         Changes of the inputs, for 1 Å of one neighbour.
     owner : (m,) int
         Which input each tangent belongs to.
-    weights : (m,) float64
-        Moves that each tangent stands for.
+    moves : (m,) float64
+        How many moves each tangent stands for.
 
     Returns
     -------
@@ -129,12 +150,22 @@ def gather_statistics(
         slopes.append(slope)
 
     statistics = []
+    half = np.sqrt(weights)
     gradient = np.ones((len(features), 1))
     for k in reversed(range(len(layers))):
         layer = layers[k]
         at_z = gradient * slopes[k]
         if k < len(layers) - 1:
-            statistics.append(_balance_layer(layer, inputs[k], input_changes[k], weights, at_z))
+            # The error of a force is a product of a tangent and a gradient: each carries half of the weight.
+            statistics.append(
+                _balance_layer(
+                    layer,
+                    inputs[k],
+                    input_changes[k] * np.sqrt(moves * half[owner])[:, None],
+                    at_z * np.sqrt(half)[:, None],
+                    half,
+                )
+            )
         below = at_z @ layer.left.T
         if layer.shortcut == "identity":
             below += gradient
@@ -162,7 +193,7 @@ def thin(
     for layer, found in zip(layers, statistics, strict=False):
         k = found.rank(threshold)
         n_in, n_out = layer.left.shape
-        if k * (n_in + n_out) < n_in * n_out:
+        if k * (n_in + n_out) < WORTHWHILE * n_in * n_out:
             left, right = found.left[:, :k], found.right[:k]
             bias = layer.bias + found.mean @ layer.left - (found.mean @ left) @ right
             result.append(replace(layer, left=left, right=right, bias=bias))
@@ -172,11 +203,11 @@ def thin(
 
 
 def _balance_layer(
-    layer: FactoredLayer, x: Array, x_change: Array, weights: Array, gradient: Array
+    layer: FactoredLayer, x: Array, x_change: Array, gradient: Array, weights: Array
 ) -> LayerStatistics:
-    mean = x.mean(axis=0)
-    centred = x - mean
-    c_x = VALUE_LENGTH**-2 * centred.T @ centred + (x_change * weights[:, None]).T @ x_change
+    mean = np.average(x, axis=0, weights=weights)
+    centred = (x - mean) * np.sqrt(weights)[:, None]
+    c_x = VALUE_LENGTH**-2 * centred.T @ centred + x_change.T @ x_change
     a, a_inverse = _roots(c_x / len(x))
     b, b_inverse = _roots(gradient.T @ gradient / len(x))
     u, sigma, vt = np.linalg.svd(a.T @ layer.left @ b, full_matrices=False)

@@ -1,40 +1,53 @@
-"""One evaluation: all chunks forwards and backwards, then all forces, over threads."""
+"""One evaluation over threads: each takes its chunks forwards and backwards, and sums forces of its own."""
 
 from __future__ import annotations
 
 import numpy as np
-from numba import get_thread_id, njit, prange
+from numba import njit, prange
 
 from fastdp.parallel.symbols import by_symbol, publish
-from fastdp.potential.compressed.network_kernels import chunk_energy_and_gradient
+from fastdp.potential.compressed.clock import (
+    FORCES,
+    MOMENTS,
+    NEIGHBOURS,
+    SLOPES,
+    SPLINES,
+    TRANSPOSITION,
+    begin,
+    lap,
+)
+from fastdp.potential.compressed.network_kernels import chunk_energy_and_gradient, padded_rows
 from fastdp.potential.compressed.pair_kernels import (
     SHORTEST_SQUARED,
     accumulate_moments,
-    basis_slopes,
     basis_weights,
-    contract_gradients,
+    basis_weights_and_slopes,
+    columns_to_rows,
     gather,
-    pair_gradients,
+    scatter_gradients,
     spline_coordinates,
-    sum_forces,
     sum_virial,
 )
 
 # Columns of the table of chunks.
 START, STOP, TYPE, CHUNK_COLUMNS = range(4)
+# First index of the real numbers kept for each pair.
+X, Y, Z, FRACTION, INVERSE_R, PAIR_REALS = range(6)
+# First index of the integers kept for each pair.
+INDEX, INTERVAL, PAIR_INTEGERS = range(3)
 
 NO_CHUNK = -1
 """In place of a chunk: do nothing."""
 
 
 @njit(cache=True, error_model="numpy")
-def _centres_of_chunk(
+def _chunk(
     chunk,
-    thread,
+    part,
     chunks,
     positions,
-    types,
-    first,
+    owner,
+    starts,
     neighbours,
     cutoff_squared,
     n_functions,
@@ -44,46 +57,60 @@ def _centres_of_chunk(
     layers,
     parameters,
     bias,
-    count_buffer,
-    index_buffer,
-    real_buffer,
+    with_virial,
+    counts,
+    integers,
+    reals,
+    weights,
+    gradients,
     moment_buffer,
+    q_buffer,
     work_buffer,
-    q_by_type,
     energies,
+    forces,
+    virials,
     too_close,
+    clocks,
 ):
-    """Fill atomic energies and Q = ∂E_i/∂M for the atoms of one chunk; arguments as `evaluate_centres`."""
+    """Evaluate the atoms of one chunk; arguments as `evaluate_chunks`."""
+    if chunk == NO_CHUNK:
+        return
     n_types = type_table.shape[0]
     order = polynomials.shape[0]
     n_intervals = n_functions - order + 1
-    if chunk == NO_CHUNK:
-        return
     columns = n_types * n_functions
-    start = chunks[chunk, START]
-    n = chunks[chunk, STOP] - start
+    lowest = chunks[chunk, START]
+    n = chunks[chunk, STOP] - lowest
     alpha = chunks[chunk, TYPE]
-    index = index_buffer[thread, 0]
-    interval = index_buffer[thread, 1]
-    real = real_buffer[thread]
-    count = count_buffer[thread]
-    per_atom = moment_buffer[thread, : columns * 4].reshape(n_types, n_functions, 4)
-    moments = moment_buffer[thread, columns * 4 : columns * 4 * (n + 1)].reshape(4, n, columns)
+    stride = q_buffer.shape[1]
+    q_of_atom = q_buffer[part]
+    moments = moment_buffer[part, : padded_rows(n) * 4 * stride]
+    weight = weights[part, :order]
+    slope = weights[part, order : 2 * order]
+    factor = weights[part, 2 * order]
+    gradient = gradients[part]
     too_close[chunk] = -1
+    clock = clocks[part]
+    now = begin(clock)
     for a in range(n):
-        i = start + a
-        gather(
-            neighbours[first[i] : first[i + 1]],
-            positions,
-            types,
-            i,
-            cutoff_squared,
-            count,
-            index,
-            real[0],
-            real[1],
-            real[2],
-        )
+        i = lowest + a
+        count = counts[part, a]
+        index = integers[part, a, INDEX]
+        interval = integers[part, a, INTERVAL]
+        real = reals[part, a]
+        for b in range(n_types):
+            count[b] = gather(
+                neighbours[starts[i, b] : starts[i, b + 1]],
+                positions,
+                i,
+                cutoff_squared,
+                index[b],
+                real[X, b],
+                real[Y, b],
+                real[Z, b],
+            )
+        now = lap(clock, NEIGHBOURS, now)
+        per_atom = moments[a * 4 * stride : a * 4 * stride + columns * 4].reshape(n_types, n_functions, 4)
         per_atom[:, :, :] = 0.0
         for b in range(n_types):
             table = pair_tables[alpha, b]
@@ -91,56 +118,88 @@ def _centres_of_chunk(
                 count[b],
                 n_intervals,
                 table,
-                real[0, b],
-                real[1, b],
-                real[2, b],
+                real[X, b],
+                real[Y, b],
+                real[Z, b],
                 interval[b],
-                real[3, b],
-                real[4, b],
+                real[FRACTION, b],
+                real[INVERSE_R, b],
             )
             if nearest < table[SHORTEST_SQUARED]:
                 too_close[chunk] = i
-            weight = real[5:, b]
-            basis_weights(count[b], polynomials, real[3, b], weight)
+            basis_weights(count[b], polynomials, real[FRACTION, b], weight)
+            now = lap(clock, SPLINES, now)
             accumulate_moments(
-                count[b], order, interval[b], weight, real[0, b], real[1, b], real[2, b], per_atom[b]
+                count[b], order, interval[b], weight, real[X, b], real[Y, b], real[Z, b], per_atom[b]
             )
-        flat = per_atom.reshape(columns, 4)
-        for p in range(columns):
-            moments[0, a, p] = flat[p, 0]
-            moments[1, a, p] = flat[p, 1]
-            moments[2, a, p] = flat[p, 2]
-            moments[3, a, p] = flat[p, 3]
+            now = lap(clock, MOMENTS, now)
     chunk_energy_and_gradient(
         n,
         alpha,
         type_table,
         layers,
         parameters,
+        columns,
         moments,
-        work_buffer[thread],
-        energies[start : start + n],
+        work_buffer[part],
+        energies[lowest : lowest + n],
+        clock,
     )
+    virials[chunk, :] = 0.0
+    now = begin(clock)
     for a in range(n):
-        energies[start + a] += bias[alpha]
+        i = lowest + a
+        energies[i] += bias[alpha]
+        columns_to_rows(columns, moments, a * 4 * stride, stride, q_of_atom)
+        now = lap(clock, TRANSPOSITION, now)
+        real = reals[part, a]
         for b in range(n_types):
-            q = q_by_type[b, start + a]
-            for p in range(n_functions):
-                q[p, 0] = moments[0, a, b * n_functions + p]
-                q[p, 1] = moments[1, a, b * n_functions + p]
-                q[p, 2] = moments[2, a, b * n_functions + p]
-                q[p, 3] = moments[3, a, b * n_functions + p]
+            m = counts[part, a, b]
+            basis_weights_and_slopes(
+                m,
+                polynomials,
+                pair_tables[alpha, b],
+                real[FRACTION, b],
+                real[INVERSE_R, b],
+                factor,
+                weight,
+                slope,
+            )
+            now = lap(clock, SLOPES, now)
+            scatter_gradients(
+                m,
+                order,
+                integers[part, a, INTERVAL, b],
+                integers[part, a, INDEX, b],
+                owner,
+                weight,
+                slope,
+                real[X, b],
+                real[Y, b],
+                real[Z, b],
+                real[INVERSE_R, b],
+                q_of_atom[b * n_functions : (b + 1) * n_functions],
+                i,
+                forces[part],
+                gradient,
+            )
+            if with_virial:
+                sum_virial(
+                    m, real[X, b], real[Y, b], real[Z, b], real[INVERSE_R, b], gradient, virials[chunk]
+                )
+            now = lap(clock, FORCES, now)
 
 
-_call_centres = by_symbol(_centres_of_chunk)
+_call_chunk = by_symbol(_chunk)
 
 
 @njit(parallel=True, cache=True, error_model="numpy")
-def evaluate_centres(
+def evaluate_chunks(
+    bounds,
     chunks,
     positions,
-    types,
-    first,
+    owner,
+    starts,
     neighbours,
     cutoff_squared,
     n_functions,
@@ -150,23 +209,36 @@ def evaluate_centres(
     layers,
     parameters,
     bias,
-    count_buffer,
-    index_buffer,
-    real_buffer,
+    with_virial,
+    counts,
+    integers,
+    reals,
+    weights,
+    gradients,
     moment_buffer,
+    q_buffer,
     work_buffer,
-    q_by_type,
     energies,
+    forces,
+    virials,
     too_close,
+    clocks,
 ):
-    """Fill atomic energies and Q = ∂E_i/∂M for every atom.
+    """Fill atomic energies, and add to the forces on every atom, each part with sums of its own.
+
+    Which part takes a chunk is fixed by `bounds`, whatever thread runs it, so that the same number of parts
+    gives the same bits.
 
     Parameters
     ----------
+    bounds : (n_parts + 1,) int64
+        Part p takes chunks bounds[p]:bounds[p + 1].
     chunks : (n_chunks, 3) int64
         First atom, one past the last, and their type.
-    positions, types, first, neighbours
-        As in `VerletList`, sorted order.
+    positions, owner, neighbours
+        As in `VerletList`, rows grouped by `group_rows`.
+    starts : (n_atoms, n_types + 1) int64
+        Of the neighbours of each type.
     polynomials : (order, order) float32 or float64
         Of the basis, see `segment_polynomials`.
     pair_tables : (n_types, n_types, 4) float64
@@ -174,216 +246,94 @@ def evaluate_centres(
         Of the compressed model.
     bias : (n_types,) float64
         eV.
-    count_buffer : (n_threads, n_types) int64
-    index_buffer : (n_threads, 2, n_types, capacity) int32
-    real_buffer : (n_threads, 5 + order, n_types, capacity)
-    moment_buffer : (n_threads, size)
-    work_buffer : (n_threads, size)
-    q_by_type : (n_types, n_atoms + 1, N, 4)
-        Filled.
+    counts : (n_parts, n_chunk, n_types) int64
+        Scratch, as are the following: neighbours inside the cutoff, for each atom of a chunk.
+    integers : (n_parts, n_chunk, 2, n_types, capacity) int32
+    reals : (n_parts, n_chunk, 5, n_types, capacity)
+    weights : (n_parts, 2·order + 1, capacity)
+    gradients : (n_parts, capacity, 4)
+    moment_buffer : (n_parts, n_padded·4·stride)
+        The stride is n_types·N with room for whole panels of the matrix products.
+    q_buffer : (n_parts, stride, 4)
+    work_buffer : (n_parts, size)
     energies : (n_atoms,) float64
+        Filled, eV.
+    forces : (n_parts, n_rows, 4) float64
+        Added to; components 1…3, eV/Å.
+    virials : (n_chunks, 9) float64
         Filled, eV.
     too_close : (n_chunks,) int64
         Filled: an atom with a neighbour below the table, or −1.
+    clocks : (n_parts, n_sections or 0) int64
+        Cycles of each section are added, if there are columns.
     """
-    for chunk in prange(chunks.shape[0]):
-        _call_centres(
-            (
-                np.int64(chunk),
-                np.int64(get_thread_id()),
-                chunks,
-                positions,
-                types,
-                first,
-                neighbours,
-                cutoff_squared,
-                n_functions,
-                polynomials,
-                pair_tables,
-                type_table,
-                layers,
-                parameters,
-                bias,
-                count_buffer,
-                index_buffer,
-                real_buffer,
-                moment_buffer,
-                work_buffer,
-                q_by_type,
-                energies,
-                too_close,
+    for part in prange(bounds.shape[0] - 1):
+        for chunk in range(bounds[part], bounds[part + 1]):
+            _call_chunk(
+                (
+                    np.int64(chunk),
+                    np.int64(part),
+                    chunks,
+                    positions,
+                    owner,
+                    starts,
+                    neighbours,
+                    cutoff_squared,
+                    n_functions,
+                    polynomials,
+                    pair_tables,
+                    type_table,
+                    layers,
+                    parameters,
+                    bias,
+                    with_virial,
+                    counts,
+                    integers,
+                    reals,
+                    weights,
+                    gradients,
+                    moment_buffer,
+                    q_buffer,
+                    work_buffer,
+                    energies,
+                    forces,
+                    virials,
+                    too_close,
+                    clocks,
+                )
             )
-        )
-
-
-@njit(cache=True, error_model="numpy")
-def _forces_of_chunk(
-    chunk,
-    thread,
-    chunks,
-    positions,
-    types,
-    owner,
-    first,
-    neighbours,
-    cutoff_squared,
-    n_functions,
-    polynomials,
-    pair_tables,
-    q_by_type,
-    with_virial,
-    count_buffer,
-    index_buffer,
-    real_buffer,
-    row_buffer,
-    forces,
-    virials,
-):
-    """Gather the forces on the atoms of one chunk; arguments as `evaluate_forces`."""
-    n_types = pair_tables.shape[0]
-    order = polynomials.shape[0]
-    n_intervals = n_functions - order + 1
-    if chunk == NO_CHUNK:
-        return
-    alpha = chunks[chunk, TYPE]
-    index = index_buffer[thread, 0]
-    interval = index_buffer[thread, 1]
-    real = real_buffer[thread]
-    count = count_buffer[thread]
-    value = row_buffer[thread, 0]
-    change = row_buffer[thread, 1]
-    virials[chunk, :] = 0.0
-    for i in range(chunks[chunk, START], chunks[chunk, STOP]):
-        gather(
-            neighbours[first[i] : first[i + 1]],
-            positions,
-            types,
-            i,
-            cutoff_squared,
-            count,
-            index,
-            real[0],
-            real[1],
-            real[2],
-        )
-        forces[i, :] = 0.0
-        for b in range(n_types):
-            n = count[b]
-            table = pair_tables[alpha, b]
-            weight = real[5 : 5 + order, b]
-            slope = real[5 + order : 5 + 2 * order, b]
-            spline_coordinates(
-                n,
-                n_intervals,
-                table,
-                real[0, b],
-                real[1, b],
-                real[2, b],
-                interval[b],
-                real[3, b],
-                real[4, b],
-            )
-            basis_weights(n, polynomials, real[3, b], weight)
-            basis_slopes(n, polynomials, table, real[3, b], real[4, b], real[5 + 2 * order, b], slope)
-            contract_gradients(
-                n,
-                order,
-                n_functions,
-                interval[b],
-                index[b],
-                owner,
-                weight,
-                slope,
-                q_by_type[b, i],
-                q_by_type[alpha].reshape(-1, 4),
-                value,
-                change,
-            )
-            pair_gradients(n, real[0, b], real[1, b], real[2, b], real[4, b], value, change)
-            sum_forces(n, value, forces[i])
-            if with_virial:
-                sum_virial(n, real[0, b], real[1, b], real[2, b], real[4, b], value, virials[chunk])
-
-
-_call_forces = by_symbol(_forces_of_chunk)
 
 
 @njit(parallel=True, cache=True, error_model="numpy")
-def evaluate_forces(
-    chunks,
-    positions,
-    types,
-    owner,
-    first,
-    neighbours,
-    cutoff_squared,
-    n_functions,
-    polynomials,
-    pair_tables,
-    q_by_type,
-    with_virial,
-    count_buffer,
-    index_buffer,
-    real_buffer,
-    row_buffer,
-    forces,
-    virials,
-):
-    """Gather the force on every atom from Q of itself and of its neighbours.
+def clear_forces(forces):
+    """Set the sums of every part to zero, (n_parts, n_rows, 4)."""
+    for part in prange(forces.shape[0]):
+        forces[part] = 0.0
 
-    One pass over the full list, no two threads write the same number: deterministic, and momentum is
-    conserved to rounding.
 
-    Parameters
-    ----------
-    owner : (n_extended,) int32
-        Atom that each position is an image of.
-    q_by_type : (n_types, n_atoms + 1, N, 4)
-        Q[a, i]: of atom i for neighbours of type a.
-    real_buffer : (n_threads, 6 + 2·order, n_types, capacity)
-    row_buffer : (n_threads, 2, capacity, 4)
-    forces : (n_atoms, 3) float64
-        Filled, eV/Å.
-    virials : (n_chunks, 9) float64
-        Filled, eV.
+@njit(parallel=True, cache=True, error_model="numpy")
+def add_forces(forces, total):
+    """Add the sums of all parts, always in the same order, into `total`, (n_rows, 3) float64."""
+    n_parts = forces.shape[0]
+    n_rows = forces.shape[1]
+    for block in prange(n_parts):
+        for i in range(block * n_rows // n_parts, (block + 1) * n_rows // n_parts):
+            x = forces[0, i, 1]
+            y = forces[0, i, 2]
+            z = forces[0, i, 3]
+            for part in range(1, n_parts):
+                x += forces[part, i, 1]
+                y += forces[part, i, 2]
+                z += forces[part, i, 3]
+            total[i, 0] = x
+            total[i, 1] = y
+            total[i, 2] = z
+
+
+def load_chunk_kernel(bounds, *arguments) -> None:
+    """Compile the kernel that `evaluate_chunks` calls, or load it from its cache; same arguments.
+
+    Must come before `evaluate_chunks` is first called with arguments of these types.
     """
-    for chunk in prange(chunks.shape[0]):
-        _call_forces(
-            (
-                np.int64(chunk),
-                np.int64(get_thread_id()),
-                chunks,
-                positions,
-                types,
-                owner,
-                first,
-                neighbours,
-                cutoff_squared,
-                n_functions,
-                polynomials,
-                pair_tables,
-                q_by_type,
-                with_virial,
-                count_buffer,
-                index_buffer,
-                real_buffer,
-                row_buffer,
-                forces,
-                virials,
-            )
-        )
-
-
-def load_centres(*arguments) -> None:
-    """Compile the kernel that `evaluate_centres` calls, or load it from its cache; same arguments.
-
-    Must come before `evaluate_centres` is first called with arguments of these types.
-    """
-    _centres_of_chunk(NO_CHUNK, 0, *arguments)
-    publish(_centres_of_chunk)
-
-
-def load_forces(*arguments) -> None:
-    """Do for `evaluate_forces` what `load_centres` does."""
-    _forces_of_chunk(NO_CHUNK, 0, *arguments)
-    publish(_forces_of_chunk)
+    _chunk(NO_CHUNK, 0, *arguments)
+    publish(_chunk)

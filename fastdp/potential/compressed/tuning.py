@@ -9,7 +9,7 @@ layers were built from single environments, displaced and strained otherwise tha
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,37 +18,70 @@ from fastdp.model.description import Array, DeepPotential
 from fastdp.parallel.threads import one_blas_thread
 from fastdp.potential.compressed.builder import Choice, Compressor
 from fastdp.potential.compressed.compressed_model import CompressedModel
-from fastdp.potential.compressed.measurement import Atoms, Probe, make_probe, regions
+from fastdp.potential.compressed.measurement import Atoms, Probe, Region, make_probe, regions
 from fastdp.potential.compressed.potential import CompressedPotential
 from fastdp.potential.compressed.shortest import shortest_distances
 
 DEGREES = (3, 5)
 """Of the splines that are tried."""
 
-SIZES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 512)
+SIZES = (32, 40, 48, 56, 64, 72, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256, 320, 384, 512)
 """Numbers of basis functions that are tried."""
 
 THRESHOLDS = tuple(10.0 ** (-0.25 * k) for k in range(4, 45))
 """Singular values, relative to the largest, below which channels are dropped."""
 
-LAYER_THRESHOLDS = tuple(10.0 ** (-0.25 * k) for k in range(8, 37))
+LAYER_THRESHOLDS = tuple(10.0 ** (-0.125 * k) for k in range(16, 73))
 """Forces that a layer may leave out, eV/Å."""
 
-LAYER_MARGIN = 0.1
-"""The layers leave out this much less than the test structures would allow: it costs 4 % (copper) to 27 %
-(water) of the multiply-adds, and structures unlike these ones need it, see benchmarks/NOTES.md."""
+MORE_CHANNELS = (0, 1, 2)
+"""Steps of `THRESHOLDS` beyond the first that suffices: a finer projector leaves more of the tolerance to the
+layers and the basis, which is often the cheaper way."""
 
-SHARE = 0.5
-"""Part of the tolerance that projector, layers and basis may use together; the rest is the margin."""
+PART_OF_PROJECTOR, PART_OF_LAYERS = 1.0 / 3.0, 0.75
+"""Parts of the square of the tolerance that the projector alone, and the projector with the layers, may use:
+independent errors add by their squares."""
 
-VARIANTS: tuple[tuple[str, Callable[[Atoms, np.random.Generator], Atoms]], ...] = (
-    ("start structure", lambda atoms, _: atoms),
-    ("displaced by 0.05 Å", lambda atoms, rng: atoms.displaced(0.05, rng)),
-    ("displaced by 0.1 Å", lambda atoms, rng: atoms.displaced(0.1, rng)),
-    ("lengths × 1.03", lambda atoms, _: atoms.strained(0.03)),
-    ("lengths × 0.97", lambda atoms, _: atoms.strained(-0.03)),
+OWN_SHARE, FOREIGN_SHARE = 0.5, 1.0
+"""Parts of the tolerance that may be used on the user's structure with its thermal motion, and on a kind of
+structure that it is not; the rest is the margin."""
+
+
+def _opened(region: Region) -> Region:
+    """Return the same atoms without periodic images: surfaces where the cell ends."""
+    return replace(
+        region, atoms=replace(region.atoms, cell=np.zeros((3, 3)), periodic=np.zeros(3, dtype=bool))
+    )
+
+
+def _halved(region: Region) -> Region:
+    """Return what lies below a plane through the middle of a cut-out."""
+    kept = np.flatnonzero(region.atoms.positions[:, 2] < 0.1)
+    place = np.full(len(region.atoms.types), -1)
+    place[kept] = np.arange(len(kept))
+    atoms = replace(region.atoms, positions=region.atoms.positions[kept], types=region.atoms.types[kept])
+    probed, complete = place[region.probed], place[region.complete]
+    return Region(atoms, probed[probed >= 0], complete[complete >= 0])
+
+
+def _surface(region: Region, _: np.random.Generator) -> Region:
+    return _opened(region) if np.any(region.atoms.periodic) else _halved(region)
+
+
+def _own(change: Callable[[Atoms, np.random.Generator], Atoms]) -> Callable:
+    return lambda region, rng: replace(region, atoms=change(region.atoms, rng))
+
+
+VARIANTS: tuple[tuple[str, float, Callable[[Region, np.random.Generator], Region]], ...] = (
+    ("start structure", OWN_SHARE, lambda region, _: region),
+    ("displaced by 0.05 Å", OWN_SHARE, _own(lambda atoms, rng: atoms.displaced(0.05, rng))),
+    ("displaced by 0.1 Å", OWN_SHARE, _own(lambda atoms, rng: atoms.displaced(0.1, rng))),
+    ("lengths × 1.03", OWN_SHARE, _own(lambda atoms, _: atoms.strained(0.03))),
+    ("lengths × 0.97", OWN_SHARE, _own(lambda atoms, _: atoms.strained(-0.03))),
+    ("surface", FOREIGN_SHARE, _surface),
 )
-"""What is done to the user's structure to measure the error, and how it is called."""
+"""What the error is measured on: how it is called, the part of the tolerance that it may use, and what is
+done to the user's structure."""
 
 SOFTNESS_IN_CUTOFFS = 0.5
 """a of the radial map u = r/(r + a), in cutoffs: best of those tried, see benchmarks/NOTES.md."""
@@ -131,16 +164,20 @@ def compress(
     """
     rng = np.random.default_rng(SEED)
     found = regions(atoms, description, rng)
-    report(f"evaluating the reference on {len(found) * len(VARIANTS)} test structures")
-    probes = [
-        make_probe(name, change(region.atoms, rng), description, region.probed)
-        for region in found
-        for name, change in VARIANTS
-    ]
+    report("evaluating the reference on test structures")
+    isolated = len(found) == 1 and not np.any(atoms.periodic)
+    probes = []
+    for region in found:
+        for name, _, change in VARIANTS:
+            # A molecule cut in two is not a surface.
+            if not (name == "surface" and isolated):
+                changed = change(region, rng)
+                probes.append(make_probe(name, changed.atoms, description, changed.probed))
     shortest = shortest_distances(description, [probe.neighbours for probe in probes])
     report("choosing basis and ranks")
     compressor = Compressor(description, found, shortest, SOFTNESS_IN_CUTOFFS * description.cutoff, SEED)
-    choice = _choose(compressor, probes, tolerance)
+    shares = np.bincount(atoms.types, minlength=description.n_types) / max(1, len(atoms.types))
+    choice = _choose(compressor, probes, tolerance, shares)
     model = compressor.compress(choice)
     errors = _errors(probes, model)
     return model, CompressionReport(
@@ -162,43 +199,76 @@ def compress(
 def _errors(probes: Sequence[Probe], model: CompressedModel) -> tuple[tuple[str, float], ...]:
     """Return the rms force error for each kind of test structure."""
     potential = CompressedPotential(model, "double")
-    squares: dict[str, list[float]] = {}
-    for probe in probes:
-        squares.setdefault(probe.name, []).append(probe.error(potential) ** 2)
-    return tuple((name, float(np.sqrt(np.mean(values)))) for name, values in squares.items())
+    kinds = dict.fromkeys(probe.name for probe in probes)
+    return tuple((kind, _error_of_kind(kind, probes, potential)) for kind in kinds)
 
 
-def _choose(compressor: Compressor, probes: Sequence[Probe], tolerance: float) -> Choice:
-    """Return the cheapest choice that meets `SHARE` of the tolerance on every kind of structure."""
-    target = SHARE * tolerance
+def _error_of_kind(kind: str, probes: Sequence[Probe], potential: CompressedPotential) -> float:
+    squares = [probe.error(potential) ** 2 for probe in probes if probe.name == kind]
+    return float(np.sqrt(np.mean(squares)))
 
-    def error(choice: Choice) -> float:
-        return max(value for _, value in _errors(probes, compressor.compress(choice)))
 
-    # Projector, layers and basis may use a third of the square each, since independent errors add so.
+def _choose(compressor: Compressor, probes: Sequence[Probe], tolerance: float, shares: Array) -> Choice:
+    """Return the cheapest choice that meets its part of the tolerance on every kind of structure."""
+    parts = {name: share for name, share, _ in VARIANTS}
     fine = SIZES[-1]
-    rank = _first(
-        len(THRESHOLDS), lambda k: error(Choice(5, fine, THRESHOLDS[k])) <= target * np.sqrt(1.0 / 3.0)
-    )
+
+    kinds = list(dict.fromkeys(probe.name for probe in probes))
+
+    def accepted(choice: Choice, part: float = 1.0) -> bool:
+        limit = tolerance * np.sqrt(part)
+        potential = CompressedPotential(compressor.compress(choice), "double")
+        for kind in kinds:
+            if not _error_of_kind(kind, probes, potential) <= parts[kind] * limit:
+                # What failed now is likely to fail next: asked first, it saves the others.
+                kinds.remove(kind)
+                kinds.insert(0, kind)
+                return False
+        return True
+
+    rank = _first(len(THRESHOLDS), lambda k: accepted(Choice(5, fine, THRESHOLDS[k]), PART_OF_PROJECTOR))
     if rank is None:
-        reached = error(Choice(5, fine, THRESHOLDS[-1]))
+        reached = max(e for _, e in _errors(probes, compressor.compress(Choice(5, fine, THRESHOLDS[-1]))))
         raise InputError(
             f"the tolerance of {tolerance:g} eV/Å cannot be met: {fine} spline functions and all channels "
             f"reach {reached:.1e} eV/Å (half of the tolerance is kept as a margin); use a larger tolerance, "
             'or backend = "reference"'
         )
-    threshold = THRESHOLDS[rank]
-    thin = _first(
-        len(LAYER_THRESHOLDS),
-        lambda k: error(Choice(5, fine, threshold, LAYER_THRESHOLDS[k])) <= target * np.sqrt(2.0 / 3.0),
-    )
-    layers = 0.0 if thin is None else LAYER_MARGIN * LAYER_THRESHOLDS[thin]
     candidates = []
-    for degree in DEGREES:
-        size = _first(len(SIZES), lambda k: error(Choice(degree, SIZES[k], threshold, layers)) <= target)  # noqa: B023
-        if size is not None:
-            candidates.append(Choice(degree, SIZES[size], threshold, layers))
-    return min(candidates, key=lambda choice: _cost(choice, compressor))
+    degrees: tuple[int, ...] = DEGREES
+    for more in MORE_CHANNELS:
+        if rank + more >= len(THRESHOLDS):
+            break
+        threshold = THRESHOLDS[rank + more]
+        thin = _first(
+            len(LAYER_THRESHOLDS),
+            lambda k: accepted(Choice(5, fine, threshold, LAYER_THRESHOLDS[k]), PART_OF_LAYERS),  # noqa: B023
+        )
+        layers = 0.0 if thin is None else LAYER_THRESHOLDS[thin]
+        found = []
+        for degree in degrees:
+            size = _first(len(SIZES), lambda k: accepted(Choice(degree, SIZES[k], threshold, layers)))  # noqa: B023
+            if size is not None:
+                choice = Choice(degree, SIZES[size], threshold, layers)
+                found.append((_cost(choice, compressor, shares), choice))
+        candidates.extend(found)
+        # The better degree hardly depends on the rest.
+        degrees = (min(found, key=_first_item)[1].degree,) if found else degrees
+    if not candidates:
+        raise InputError(
+            f"the tolerance of {tolerance:g} eV/Å cannot be met by {fine} spline functions; use a larger "
+            'tolerance, or backend = "reference"'
+        )
+    best = min(candidates, key=_first_item)[1]
+    # Sizes come in steps, and what the step left over goes to the layers.
+    spare = _first(
+        len(LAYER_THRESHOLDS), lambda k: accepted(replace(best, layer_threshold=LAYER_THRESHOLDS[k]))
+    )
+    return best if spare is None else replace(best, layer_threshold=LAYER_THRESHOLDS[spare])
+
+
+def _first_item(pair: tuple[float, Choice]) -> float:
+    return pair[0]
 
 
 def _first(count: int, accepted: Callable[[int], bool]) -> int | None:
@@ -213,8 +283,7 @@ def _first(count: int, accepted: Callable[[int], bool]) -> int | None:
     return low if low < count else None
 
 
-def _cost(choice: Choice, compressor: Compressor) -> float:
-    """Return the multiply-adds for one atom that depend on the basis."""
-    rank = max(compressor.ranks(choice.threshold))
-    n_types = compressor.description.n_types
-    return compressor.mean_neighbours * PAIR_COST[choice.degree] + 16 * n_types * choice.n_functions * rank
+def _cost(choice: Choice, compressor: Compressor, shares: Array) -> float:
+    """Return the multiply-adds for one atom, the mean over types."""
+    dense = float(shares @ compressor.compress(choice).multiply_adds)
+    return compressor.mean_neighbours * PAIR_COST[choice.degree] + dense

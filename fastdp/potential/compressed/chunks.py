@@ -1,0 +1,50 @@
+"""Dealing the atoms to threads in chunks of one type each."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+N_STAGES = 2
+"""Atoms that see only atoms of this rank, then the others."""
+
+
+def cut_into_chunks(
+    segments: NDArray[np.int64], n_parts: int, largest: int
+) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+    """Cut sorted atoms into chunks, so that every part gets an equal share of each segment.
+
+    Parts, not only chunks, are dealt out from the start: atoms of different types cost differently.
+
+    Parameters
+    ----------
+    segments : (n_segments, 4) int64
+        First atom, one past the last, type and stage (0 or 1) of atoms that lie together.
+    n_parts : int
+        Number of threads.
+    largest : int
+        Number of atoms in the largest chunk.
+
+    Returns
+    -------
+    chunks : (n_chunks, 3) int64
+        First atom, one past the last, and their type.
+    bounds : list of (n_parts + 1,) int64
+        For each stage: part p takes chunks bounds[p]:bounds[p + 1]. Empty if the stage has no chunk.
+    """
+    chunks: list[tuple[int, int, int]] = []
+    bounds = []
+    for stage in range(N_STAGES):
+        parts: list[list[tuple[int, int, int]]] = [[] for _ in range(n_parts)]
+        for start, stop, alpha, _ in segments[segments[:, 3] == stage]:
+            n = int(stop - start)
+            if n == 0:
+                continue
+            count = min(n, n_parts * -(-n // (n_parts * largest)))
+            edges = start + (n * np.arange(count + 1)) // count
+            for c in range(count):
+                parts[c * n_parts // count].append((edges[c], edges[c + 1], alpha))
+        sizes = np.array([0, *(len(part) for part in parts)])
+        bounds.append(len(chunks) + np.cumsum(sizes) if sizes.any() else np.zeros(0, np.int64))
+        chunks.extend(chunk for part in parts for chunk in part)
+    return np.array(chunks, dtype=np.int64).reshape(-1, 3), bounds
