@@ -75,7 +75,7 @@ class PotentialTable(Table):
     model: PathText = key(..., "Model file; relative paths count from the folder of the input file.")
     backend: Literal["auto", "cpu", "cuda", "reference"] = key(
         "auto",
-        "`cpu` is the compressed potential on threads, `cuda` the same on an NVIDIA GPU, with everything else "
+        "`cpu` is the compressed potential on threads, `cuda` the same on an NVIDIA GPU with everything else "
         "of a step, `reference` the model exactly as trained in plain NumPy (slow), `auto` the fastest that "
         "this machine has.",
     )

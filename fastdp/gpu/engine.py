@@ -31,7 +31,7 @@ LONGEST_CHUNK = 50
 replay does not matter."""
 
 MOST_REPLAYS = 8
-"""Rows grow to what was found to be needed, so one replay is the rule; more mean a structure that collapses."""
+"""Rows grow to what was found to be needed, so one replay is the rule; many mean a collapse."""
 
 
 class DeviceEngine:
@@ -171,8 +171,8 @@ class DeviceEngine:
             self._build_list()
         else:
             raise SimulationError(
-                f"the neighbour list overflowed {MOST_REPLAYS} times in a row, with {self._system.neighbours.capacity}"
-                " places for each atom; the structure collapses"
+                f"the neighbour list overflowed {MOST_REPLAYS} times in a row, with "
+                f"{self._system.neighbours.capacity} places for each atom; the structure collapses"
             )
         self._reasons = Reason(int(word[HALTED]))
         self.number_of_builds += int(word[BUILDS]) - self._builds

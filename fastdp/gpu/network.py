@@ -177,7 +177,7 @@ class _Network:
         below: DeviceArray,
         between: DeviceArray,
     ) -> None:
-        """below = ∂E/∂x from ∂E/∂z in `slope` and ∂E/∂y in `above` (None: ones)."""
+        """Fill below = ∂E/∂x from ∂E/∂z in `slope` and ∂E/∂y in `above` (None: ones)."""
         in_place = below is above
         last = slope
         if layer.right is not None:

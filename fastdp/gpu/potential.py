@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdp.errors import NonFiniteError
+from fastdp.errors import BackendError, NonFiniteError
 from fastdp.gpu.device.base import Action, Device
 from fastdp.gpu.kernels.status import HALTED, Reason, begin_evaluation, end_evaluation
 from fastdp.gpu.layout import DeviceModel, upload_model
@@ -59,7 +60,14 @@ class CudaPotential(Potential):
         """Return the compressed model: it depends on the structure that it was made on."""
         return self.model.arrays()
 
-    def evaluate(self, neighbours: VerletList, result: Evaluation, *, virial: bool = True) -> None:
+    def evaluate(
+        self,
+        neighbours: VerletList,
+        result: Evaluation,
+        *,
+        virial: bool = True,
+        between: Callable[[], None] | None = None,
+    ) -> None:
         """Fill `result` for the positions that `neighbours` holds now.
 
         Parameters
@@ -70,14 +78,22 @@ class CudaPotential(Potential):
             Filled in place, in input order.
         virial : bool
             Whether the virial is wanted.
+        between : callable, optional
+            Called before anything else.
 
         Raises
         ------
+        BackendError
+            If there are ghosts of other ranks.
         PairTooCloseError
             If a pair is closer than the table begins.
         NonFiniteError
             If a position is not finite.
         """
+        if between is not None:
+            between()
+        if neighbours.n_rows != neighbours.n_atoms:
+            raise BackendError('a GPU serves one process only as yet; use backend = "cpu" with several')
         if neighbours.n_atoms == 0:
             result.energy = 0.0
             result.virial[:] = 0.0
@@ -123,17 +139,14 @@ class CudaPotential(Potential):
         system = self._system
         needed = system.bytes + system.n_atoms * BYTES_PER_ATOM_OF_A_RUN
         total = self.device.memory()[1]
-        advice = (
-            ""
-            if needed < total
-            else "; that is too much: use fewer atoms"
-            + ("" if self.precision == "mixed" else ', precision = "mixed"')
-            + ' or backend = "cpu"'
+        line = (
+            f"GPU memory: about {needed / 2**20:.0f} MiB of {total / 2**20:.0f} MiB ({self.device.name}), "
+            f"{(needed - system.fixed_bytes) / system.n_atoms / 1000:.3g} kB for each atom"
         )
-        return [
-            f"GPU memory: about {needed / 2**20:.0f} MiB of the {total / 2**20:.0f} MiB of {self.device.name}, "
-            f"{(needed - system.fixed_bytes) / system.n_atoms / 1000:.3g} kB for each atom{advice}"
-        ]
+        if needed > total:
+            smaller = "" if self.precision == "mixed" else 'precision = "mixed" or '
+            line += f': that is too much; use fewer atoms, {smaller}backend = "cpu"'
+        return [line]
 
     def make_system(self, boundaries: Boundaries, positions: NDArray[np.float64]) -> DeviceSystem:
         """Return atoms on the device for a run, and let go of those of `evaluate`.

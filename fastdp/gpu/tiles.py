@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -78,5 +79,5 @@ def cut_into_tiles(
         most = min(LARGEST_TILE, max(1, LARGEST_ARENA // (itemsize * numbers_per_atom(centre))))
         count = -(-n // most)
         edges = start + (n * np.arange(count + 1)) // count
-        tiles += [Tile(int(a), int(b), alpha) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        tiles += [Tile(int(a), int(b), alpha) for a, b in pairwise(edges)]
     return tuple(tiles)

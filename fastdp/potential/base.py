@@ -83,7 +83,7 @@ class Potential(ABC):
         return None
 
     def memory_lines(self) -> list[str]:
-        """Return what a run of the system evaluated last takes besides the memory of the process, in words."""
+        """Return what a run takes of another memory than that of the process, in words."""
         return []
 
     @abstractmethod

@@ -1,7 +1,7 @@
 """The tests of the GPU engine: in Numba's simulator on a few atoms, or on a card at full size.
 
-`NUMBA_ENABLE_CUDASIM=1 pytest tests/gpu` runs them in the simulator; `tests/system/test_gpu_simulator.py` does
-that in a process of its own, for everything else wants the real Numba. `pytest -m gpu` runs them on a card.
+`NUMBA_ENABLE_CUDASIM=1 pytest tests/gpu` runs them in the simulator; `tests/system/test_gpu_simulator.py`
+does that in a process of its own, for all else wants the real Numba. `pytest -m gpu` runs them on a card.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from gpu_cases import (
     compressed_case,
     run_settings,
     simulation,
-    size,
     state_of,
 )
 
@@ -199,10 +198,11 @@ def test_a_pair_too_close_stops_the_run_at_its_step(device: Device, tmp_path: Pa
     """The same step, atoms and distance as on the CPU, in the middle of a chunk."""
     _, _, model = compressed_case("open boundaries", 1e-4)
     error, crash = failing_run(device, tmp_path / "gpu", dimer(2.0, 200.0), maximum_temperature_K=1e9)
+    settings = run_settings(tmp_path / "cpu", (30, NVE), every=20)
+    settings = RunSettings(settings.stages, settings.output, GuardSettings(1e9))
+    cpu = simulation(settings, dimer(2.0, 200.0), CompressedPotential(model))
     with pytest.raises(PairTooCloseError) as expected:
-        settings = run_settings(tmp_path / "cpu", (30, NVE), every=20)
-        settings = RunSettings(settings.stages, settings.output, GuardSettings(1e9))
-        simulation(settings, dimer(2.0, 200.0), CompressedPotential(model)).run()
+        cpu.run()
     assert isinstance(error, PairTooCloseError)
     assert error.step == expected.value.step
     assert 1 < error.step < 20
@@ -264,7 +264,7 @@ def test_a_force_that_is_not_finite_stops_the_run(device: Device, tmp_path: Path
 
 def test_runaway_temperature_stops_the_run_at_its_step(device: Device, tmp_path: Path) -> None:
     state = state_of(moving_atoms(periodic=False), 300.0)
-    error, crash = failing_run(device, tmp_path, state, maximum_temperature_K=200.0)
+    error, _ = failing_run(device, tmp_path, state, maximum_temperature_K=200.0)
     # The start is judged by the host already.
     assert isinstance(error, RunawayTemperatureError)
     assert error.step == 0

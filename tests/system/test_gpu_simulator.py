@@ -1,4 +1,4 @@
-"""Runs the tests of the GPU engine in Numba's CUDA simulator, which has to be chosen before Numba is imported."""
+"""The tests of the GPU engine in Numba's simulator, which has to be chosen before Numba is imported."""
 
 from __future__ import annotations
 

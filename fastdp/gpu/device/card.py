@@ -33,7 +33,7 @@ class Card(Device):
         from numba import cuda
 
         # Small systems cannot fill a card; that is no news.
-        numba.config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
+        numba.config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # type: ignore[attr-defined]
         self._cupy = cupy
         number = local_rank % cupy.cuda.runtime.getDeviceCount()
         cupy.cuda.Device(number).use()

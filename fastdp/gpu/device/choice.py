@@ -30,7 +30,7 @@ def simulated() -> bool:
     """Whether Numba runs kernels in its simulator, as it was told by NUMBA_ENABLE_CUDASIM."""
     from numba import config
 
-    return bool(config.ENABLE_CUDASIM)
+    return bool(config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
 
 
 def why_no_card() -> str | None:

@@ -10,7 +10,7 @@ from numba import config, cuda
 
 from fastdp.parallel.rebinding import rebound
 
-SIMULATED = bool(config.ENABLE_CUDASIM)
+SIMULATED = bool(config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
 """Whether Numba runs kernels in its simulator, one Python thread for each CUDA thread."""
 
 
@@ -38,5 +38,5 @@ def block_function(function: Callable[..., Any], module: dict[str, Any]) -> Any:
     module : dict
         `globals()` of the module. The simulator gives meaning to the name `cuda` there, while a kernel runs.
     """
-    local = FunctionType(function.__code__, module, function.__name__)  # type: ignore[attr-defined]
+    local = FunctionType(function.__code__, module, function.__name__)
     return local if SIMULATED else cuda.jit(device=True)(local)

@@ -62,7 +62,7 @@ def activation_kernel(real: Any, name: str) -> Any:
 
     @cuda.jit
     def activate(status, n, width, n_in, shortcut, has_timestep, bias, timestep, x, z, slope):
-        """z ← shortcut(x) + t φ(z + b) and slope ← t φ'(z + b); z, slope : (n, width), x : (n, n_in)."""
+        """Set z ← shortcut(x) + t φ(z + b) and slope ← t φ'(z + b); z, slope : (n, width), x : (n, n_in)."""
         if status[HALTED] != 0:
             return
         for i in range(cuda.blockIdx.x, n, cuda.gridDim.x):
@@ -89,7 +89,7 @@ def layer_kernels(real: Any) -> SimpleNamespace:
 
     @cuda.jit
     def multiply(status, n, width, gradient, slope):
-        """slope ← slope · gradient, (n, width): ∂E/∂z."""
+        """Set slope ← slope · gradient, (n, width): ∂E/∂z."""
         if status[HALTED] != 0:
             return
         for i in range(cuda.blockIdx.x, n, cuda.gridDim.x):
@@ -98,7 +98,7 @@ def layer_kernels(real: Any) -> SimpleNamespace:
 
     @cuda.jit
     def add(status, n, width, gradient, below):
-        """below += gradient, (n, width)."""
+        """Set below += gradient, (n, width)."""
         if status[HALTED] != 0:
             return
         for i in range(cuda.blockIdx.x, n, cuda.gridDim.x):
@@ -107,7 +107,7 @@ def layer_kernels(real: Any) -> SimpleNamespace:
 
     @cuda.jit
     def fold(status, n, half, gradient, below):
-        """below += both halves of gradient; below : (n, half), gradient : (n, 2 half)."""
+        """Set below += both halves of gradient; below : (n, half), gradient : (n, 2 half)."""
         if status[HALTED] != 0:
             return
         for i in range(cuda.blockIdx.x, n, cuda.gridDim.x):
@@ -116,7 +116,7 @@ def layer_kernels(real: Any) -> SimpleNamespace:
 
     @cuda.jit
     def store_energies(status, n, first, bias, output, atom_of, energies):
-        """energies of atoms ← output of the network + bias, eV, in the input's order."""
+        """Set energies of atoms ← output of the network + bias, eV, in the input's order."""
         i = cuda.grid(1)
         if i >= n or status[HALTED] != 0:
             return

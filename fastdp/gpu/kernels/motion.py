@@ -72,7 +72,7 @@ def begin_step(
 
 @cuda.jit
 def kick_and_drift(status, n, half, step, scalars, inverse_masses, forces, positions, velocities):
-    """v ← factor·v + ½ Δt F/m, x ← x + Δt v."""
+    """Set v ← factor·v + ½ Δt F/m, x ← x + Δt v."""
     i = cuda.grid(1)
     if i >= n or status[HALTED] != 0:
         return
@@ -86,7 +86,7 @@ def kick_and_drift(status, n, half, step, scalars, inverse_masses, forces, posit
 
 @cuda.jit
 def kick_and_measure(status, n, half, masses, inverse_masses, forces, energies, velocities, partial, trouble):
-    """v ← v + ½ Δt F/m, and partial sums of energy and m v²; grid and block as `partial_sums`.
+    """Set v ← v + ½ Δt F/m, and partial sums of energy and m v²; grid and block as `partial_sums`.
 
     masses : (n,) float64
         Times what makes m v² an energy in eV.
@@ -180,7 +180,7 @@ def end_step(
 
 @cuda.jit
 def scale_velocities(status, n, scalars, velocities):
-    """v ← factor·v, by the chain's second half step."""
+    """Set v ← factor·v, by the chain's second half step."""
     i = cuda.grid(1)
     if i >= n or status[HALTED] != 0:
         return

@@ -5,7 +5,7 @@ functions go to shared memory. Then all of them take these neighbours one after 
 of the 4 × (degree + 1) numbers that a neighbour touches. So the sums have a fixed order without atomics, the
 numbers of one neighbour are next to each other in memory, and no lane waits for another.
 
-Layout of M and Q: [atom, component, neighbour type · N + basis function], components being (1, x/r, y/r, z/r).
+Layout of M and Q: [atom, component, neighbour type · N + basis function]; components are (1, x/r, y/r, z/r).
 """
 
 from __future__ import annotations

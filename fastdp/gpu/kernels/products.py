@@ -30,7 +30,7 @@ def product_kernels(real: Any) -> SimpleNamespace:
 
     @cuda.jit
     def product(status, n, width, left_of, right_of, left, right, descriptor):
-        """D_d = Σ_c left_c,p(d) right_c,l(d); left : (4, n, q), right : (4, n, M), descriptor : (n, width)."""
+        """D_d = Σ_c left_c,p(d) right_c,l(d); left (4, n, q), right (4, n, M), descriptor (n, width)."""
         if status[HALTED] != 0:
             return
         for i in range(cuda.blockIdx.x, n, cuda.gridDim.x):

@@ -11,8 +11,8 @@ from enum import IntFlag
 
 from numba import cuda
 
-# Places in the array of int32. STEP counts the steps of a chunk, BUILDS all builds of the list, LARGEST_ROW the
-# most neighbours that an atom ever had.
+# Places in the array of int32. STEP counts the steps of a chunk, BUILDS all builds of the list, LARGEST_ROW
+# is the most neighbours that an atom ever had.
 HALTED, FOUND, REBUILD, STEP, BUILDS, LARGEST_ROW, SIZE = range(7)
 
 
