@@ -3,17 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numba
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastdp.errors import InputError
 from fastdp.gpu.device.base import Device, DeviceArray
+from fastdp.gpu.device.tf32 import rounded_to_tf32
 from fastdp.gpu.kernels.layers import SHORTCUT_CODES
 from fastdp.gpu.kernels.pairs import INVERSE_SPACING, ORIGIN, PAIR_COLUMNS, SHORTEST_SQUARED, SOFTNESS
 from fastdp.model.description import Shortcut
 from fastdp.potential.compressed.compressed_model import CompressedCentre, CompressedModel, FactoredLayer
 from fastdp.potential.compressed.splines import segment_polynomials
+
+Products = Literal["full", "tf32", "tf32x3"]
+"""How float32 matrices are multiplied: as they are; with factors rounded to the 11 bits of TF32; or as three
+such products of factors split in two, which brings the accuracy of float32 back."""
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """A matrix of the model.
+
+    Attributes
+    ----------
+    whole : (n, m) float32 or float64
+    high, low : (n, m) float32
+        Two TF32 numbers whose sum is `whole`; `whole` itself unless products are split.
+    """
+
+    whole: DeviceArray
+    high: DeviceArray
+    low: DeviceArray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of NumPy's arrays."""
+        return self.whole.shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +61,8 @@ class DeviceLayer:
     n_in, n_out : int
     """
 
-    left: DeviceArray
-    right: DeviceArray | None
+    left: Matrix
+    right: Matrix | None
     bias: DeviceArray
     timestep: DeviceArray
     has_timestep: bool
@@ -74,10 +102,10 @@ class DeviceCentre:
         q, M (0 for the triangle) and the number of the network's inputs.
     """
 
-    radial: DeviceArray
-    angular: DeviceArray
+    radial: Matrix
+    angular: Matrix
     constant: DeviceArray
-    axis_matrix: DeviceArray | None
+    axis_matrix: Matrix | None
     left_of: DeviceArray
     right_of: DeviceArray
     place_of: DeviceArray
@@ -104,6 +132,7 @@ class DeviceModel:
         N, and the degree of the splines + 1.
     cutoff : float
         Å.
+    products : {"full", "tf32", "tf32x3"}
     """
 
     dtype: np.dtype
@@ -114,6 +143,7 @@ class DeviceModel:
     n_functions: int
     order: int
     cutoff: float
+    products: Products
 
     @property
     def real(self) -> numba.types.Float:
@@ -126,7 +156,9 @@ class DeviceModel:
         return self.n_types * self.n_functions
 
 
-def upload_model(device: Device, model: CompressedModel, dtype: DTypeLike) -> DeviceModel:
+def upload_model(
+    device: Device, model: CompressedModel, dtype: DTypeLike, products: Products = "full"
+) -> DeviceModel:
     """Copy a compressed model to a device.
 
     Parameters
@@ -134,11 +166,15 @@ def upload_model(device: Device, model: CompressedModel, dtype: DTypeLike) -> De
     device : Device
     model : CompressedModel
     dtype : float32 or float64
+    products : {"full", "tf32", "tf32x3"}
+        Only "full" for float64.
 
     Returns
     -------
     DeviceModel
     """
+    if products != "full" and np.dtype(dtype) != np.float32:
+        raise InputError(f'products = "{products}" are products of float32: it needs precision = "mixed"')
     tables = np.zeros((model.n_types, model.n_types, PAIR_COLUMNS))
     for a, bases in enumerate(model.bases):
         for b, basis in enumerate(bases):
@@ -150,17 +186,27 @@ def upload_model(device: Device, model: CompressedModel, dtype: DTypeLike) -> De
         dtype=np.dtype(dtype),
         polynomials=device.upload(np.array(segment_polynomials(model.degree), dtype)),
         pair_tables=device.upload(tables),
-        centres=tuple(_centre(device, centre, dtype) for centre in model.centres),
+        centres=tuple(_centre(device, centre, dtype, products) for centre in model.centres),
         n_types=model.n_types,
         n_functions=model.n_functions,
         order=model.degree + 1,
         cutoff=model.cutoff,
+        products=products,
     )
 
 
-def _centre(device: Device, centre: CompressedCentre, dtype: DTypeLike) -> DeviceCentre:
-    def upload(values: NDArray) -> DeviceArray:
-        return device.upload(np.asarray(values, dtype))
+def _matrix(device: Device, values: NDArray, dtype: DTypeLike, products: Products) -> Matrix:
+    whole = np.asarray(values, dtype)
+    uploaded = device.upload(whole)
+    if products != "tf32x3":
+        return Matrix(uploaded, uploaded, uploaded)
+    high = rounded_to_tf32(whole)
+    return Matrix(uploaded, device.upload(high), device.upload(whole - high))
+
+
+def _centre(device: Device, centre: CompressedCentre, dtype: DTypeLike, products: Products) -> DeviceCentre:
+    def matrix(values: NDArray) -> Matrix:
+        return _matrix(device, values, dtype, products)
 
     q = centre.rank
     place_of = np.zeros((1, 1), np.int32)
@@ -173,14 +219,14 @@ def _centre(device: Device, centre: CompressedCentre, dtype: DTypeLike) -> Devic
         axis = centre.axis_matrix.shape[1]
         left_of, right_of = np.repeat(np.arange(q), axis), np.tile(np.arange(axis), q)
     return DeviceCentre(
-        radial=upload(centre.radial),
-        angular=upload(centre.angular),
-        constant=upload(centre.constant),
-        axis_matrix=None if centre.axis_matrix is None else upload(centre.axis_matrix),
+        radial=matrix(centre.radial),
+        angular=matrix(centre.angular),
+        constant=device.upload(np.asarray(centre.constant, dtype)),
+        axis_matrix=None if centre.axis_matrix is None else matrix(centre.axis_matrix),
         left_of=device.upload(left_of.astype(np.int32)),
         right_of=device.upload(right_of.astype(np.int32)),
         place_of=device.upload(place_of),
-        layers=tuple(_layer(device, layer, dtype) for layer in centre.layers),
+        layers=tuple(_layer(device, layer, dtype, products) for layer in centre.layers),
         bias=float(centre.bias),
         rank=q,
         axis=axis,
@@ -188,14 +234,14 @@ def _centre(device: Device, centre: CompressedCentre, dtype: DTypeLike) -> Devic
     )
 
 
-def _layer(device: Device, layer: FactoredLayer, dtype: DTypeLike) -> DeviceLayer:
+def _layer(device: Device, layer: FactoredLayer, dtype: DTypeLike, products: Products) -> DeviceLayer:
     def upload(values: NDArray) -> DeviceArray:
         return device.upload(np.asarray(values, dtype))
 
     n_out = len(layer.bias)
     return DeviceLayer(
-        left=upload(layer.left),
-        right=None if layer.right is None else upload(layer.right),
+        left=_matrix(device, layer.left, dtype, products),
+        right=None if layer.right is None else _matrix(device, layer.right, dtype, products),
         bias=upload(layer.bias),
         timestep=upload(np.ones(n_out) if layer.timestep is None else layer.timestep),
         has_timestep=layer.timestep is not None,

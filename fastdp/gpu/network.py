@@ -6,13 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from fastdp.errors import UnsupportedModelError
 from fastdp.gpu.arena import Arena
 from fastdp.gpu.device.base import Action, Device, DeviceArray
 from fastdp.gpu.kernels.layers import activation_kernel, layer_kernels
 from fastdp.gpu.kernels.products import product_kernels
-from fastdp.gpu.layout import DeviceCentre, DeviceLayer, DeviceModel
-from fastdp.gpu.tiles import Tile
+from fastdp.gpu.layout import DeviceCentre, DeviceLayer, DeviceModel, Matrix
+from fastdp.gpu.tiles import Tile, largest_factor
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class _Network:
         self._layers = layer_kernels(model.real)
         centre = model.centres[tile.centre_type]
         n, q, m = tile.size, centre.rank, centre.axis
+        size = n * largest_factor(centre) if model.products == "tf32x3" else 0
+        self._halves = (self._take(size), self._take(size))
         moments = arrays.moments[tile.start : tile.stop]
         scalar, vector = moments[:, 0], moments[:, 1:].transpose(1, 0, 2)
         tau, d_tau = self._take(4, n, q), self._take(4, n, q)
@@ -192,8 +196,41 @@ class _Network:
     def _take(self, *shape: int) -> DeviceArray:
         return self._arena.take(*shape)
 
-    def _product(self, a: DeviceArray, b: DeviceArray, out: DeviceArray, **options: Any) -> None:
+    def _product(
+        self,
+        a: DeviceArray,
+        b: Matrix,
+        out: DeviceArray,
+        *,
+        transposed: bool = False,
+        accumulate: bool = False,
+    ) -> None:
+        if self._model.products != "tf32x3":
+            tf32 = self._model.products == "tf32"
+            self._multiply(a, b.whole, out, transposed=transposed, accumulate=accumulate, tf32=tf32)
+            return
+        high, low = self._split(a)
+        # The product of the two low parts is below the rounding of float32.
+        self._multiply(low, b.high, out, transposed=transposed, accumulate=accumulate, tf32=True)
+        self._multiply(high, b.low, out, transposed=transposed, accumulate=True, tf32=True)
+        self._multiply(high, b.high, out, transposed=transposed, accumulate=True, tf32=True)
+
+    def _multiply(self, a: DeviceArray, b: DeviceArray, out: DeviceArray, **options: bool) -> None:
         self.actions.append(self._device.product(a, b, out, **options))
+
+    def _split(self, a: DeviceArray) -> tuple[DeviceArray, DeviceArray]:
+        """Split a factor in two of TF32; they are overwritten by the next."""
+        stack = a if len(a.shape) == 3 else a[None]
+        batch, n, width = stack.shape
+        high, low = (part[: batch * n * width].reshape(batch, n, width) for part in self._halves)
+        grid, block = self._device.rows(n, width)
+        arguments = (stack.view(np.int32), stack, high.view(np.int32), high, low)
+        self.actions.append(
+            self._device.launch(
+                self._products.split, grid, block, (self._arrays.status, n, width, batch, *arguments)
+            )
+        )
+        return (high, low) if len(a.shape) == 3 else (high[0], low[0])
 
     def _rows(self, kernel: Callable[..., Any], width: int, *arguments: Any, own: bool = False) -> None:
         """Launch a kernel that takes (status, n, width, …); with `own`, (status, n, …)."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastdp.errors import BackendError, NonFiniteError
 from fastdp.gpu.device.base import Action, Device
 from fastdp.gpu.kernels.status import HALTED, Reason, begin_evaluation, end_evaluation
-from fastdp.gpu.layout import DeviceModel, upload_model
+from fastdp.gpu.layout import DeviceModel, Products, upload_model
 from fastdp.gpu.system import Boundaries, DeviceSystem
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential, Precision
@@ -41,13 +41,21 @@ class CudaPotential(Potential):
     precision : {"double", "mixed"}
         In "mixed", everything is float32 but differences of positions and the sums of energies, forces and
         the virial.
+    products : {"full", "tf32", "tf32x3"}
+        How float32 matrices are multiplied, see `layout.Products`.
     """
 
-    def __init__(self, model: CompressedModel, device: Device, precision: Precision = "double") -> None:
+    def __init__(
+        self,
+        model: CompressedModel,
+        device: Device,
+        precision: Precision = "double",
+        products: Products = "full",
+    ) -> None:
         self.model = model
         self.precision = precision
         self.device = device
-        self.device_model: DeviceModel = upload_model(device, model, DTYPES[precision])
+        self.device_model: DeviceModel = upload_model(device, model, DTYPES[precision], products)
         self._system: DeviceSystem | None = None
         self._actions: dict[bool, list[Action]] = {}
 

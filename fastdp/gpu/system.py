@@ -84,12 +84,12 @@ class DeviceSystem:
             model.cutoff,
             boundaries.skin,
         )
-        self.tiles = cut_into_tiles(self.neighbours.type_start.tolist(), model.centres, model.dtype.itemsize)
+        self.tiles = cut_into_tiles(self.neighbours.type_start.tolist(), model)
         self.energies = device.zeros(n, np.float64)
         self.forces = device.zeros((n, 3), np.float64)
         self.virial = device.zeros(9, np.float64)
         self._q = device.empty((n, 4, model.columns), model.dtype)
-        self._arena = device.empty(arena_size(self.tiles, model.centres), model.dtype)
+        self._arena = device.empty(arena_size(self.tiles, model), model.dtype)
         self._virials = device.empty((n, 9), np.float64)
         self._virial_parts = device.empty((device.sums()[0], 9), np.float64)
 

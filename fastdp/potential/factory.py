@@ -16,7 +16,9 @@ from fastdp.structure.structure import Structure
 from fastdp.structure.types import match_types
 
 if TYPE_CHECKING:
+    from fastdp.gpu.layout import Products
     from fastdp.potential.compressed.compressed_model import CompressedModel
+    from fastdp.potential.compressed.measurement import Atoms
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Request:
     precision : {"double", "mixed"}
     tolerance : float
         eV/Å, rms force error of a compressed potential.
+    gpu_products : {"full", "tf32", "tf32x3"}
+        How a GPU multiplies float32 matrices.
     report : callable
         Told what is done and what came out.
     state : mapping of str to array or None
@@ -41,6 +45,7 @@ class Request:
     structure: Structure
     precision: Precision
     tolerance: float
+    gpu_products: Products
     report: Callable[[str], None]
     state: Mapping[str, NDArray[Any]] | None
 
@@ -66,6 +71,7 @@ def make_potential(
     backend: str = "auto",
     precision: Precision = "double",
     tolerance: float = 1e-5,
+    gpu_products: Products = "full",
     report: Callable[[str], None] = lambda _: None,
     state: Mapping[str, NDArray[Any]] | None = None,
 ) -> Potential:
@@ -83,6 +89,8 @@ def make_potential(
         Of the kernels; the reference is always double.
     tolerance : float
         eV/Å, rms force error of the compressed potential.
+    gpu_products : {"full", "tf32", "tf32x3"}
+        How a GPU multiplies float32 matrices.
     report : callable
         Told, line by line, what is done and what came out.
     state : mapping of str to array, optional
@@ -109,7 +117,7 @@ def make_potential(
         raise BackendError(
             f"there is no backend {backend!r}; there are {', '.join(sorted(BACKENDS))} and auto"
         )
-    return maker(Request(description, structure, precision, tolerance, report, state))
+    return maker(Request(description, structure, precision, tolerance, gpu_products, report, state))
 
 
 @backend("reference")
@@ -135,26 +143,41 @@ def _cuda(request: Request) -> Potential:
     request.report(f"device: {device.name}")
     from fastdp.gpu.potential import CudaPotential
 
-    return CudaPotential(_compressed_model(request), device, request.precision)
+    model = _compressed_model(request)
+    potential = CudaPotential(model, device, request.precision, request.gpu_products)
+    if request.gpu_products == "tf32":
+        from fastdp.gpu.accuracy import force_difference
+
+        error = force_difference(potential, CudaPotential(model, device), _atoms(request))
+        request.report(
+            f"force error of products in TF32: {error:.1e} eV/Å rms on the start structure, besides that of "
+            "the compressed potential"
+        )
+    return potential
 
 
 def _compressed_model(request: Request) -> CompressedModel:
     """Return the model compressed for the structure, or that of the state."""
     from fastdp.potential.compressed.compressed_model import CompressedModel
-    from fastdp.potential.compressed.measurement import Atoms
     from fastdp.potential.compressed.prepare import prepare
 
     if request.state:
         request.report("compressed potential: as in the checkpoint")
         return CompressedModel.from_arrays(request.state)
+    return prepare(request.description, _atoms(request), request.tolerance, request.report)
+
+
+def _atoms(request: Request) -> Atoms:
+    """Return the structure as the compressed potential takes it."""
+    from fastdp.potential.compressed.measurement import Atoms
+
     structure = request.structure
-    atoms = Atoms(
+    return Atoms(
         structure.positions,
         match_types(structure.symbols, request.description.type_names),
         structure.cell,
         structure.periodic,
     )
-    return prepare(request.description, atoms, request.tolerance, request.report)
 
 
 def _fastest_backend() -> tuple[str, str]:

@@ -65,6 +65,7 @@ def make_ready(
         backend=table.backend,
         precision=table.precision,
         tolerance=table.tolerance,
+        gpu_products=table.gpu_products,
         report=reporter.message,
         state=None if checkpoint is None else potential_state_of(checkpoint),
     )
@@ -178,11 +179,12 @@ def provenance(inputs: Inputs) -> Provenance:
     """
     configuration = inputs.configuration
     table = configuration.potential
+    products = "" if table.gpu_products == "full" else f", products {table.gpu_products}"
     return Provenance(
         input_text=resolved_text(configuration),
         model_file=Path(table.model).name,
         model_sha256=inputs.description.origin.sha256,
-        potential=f"{table.backend}, {table.precision}, tolerance {table.tolerance!r} eV/Å",
+        potential=f"{table.backend}, {table.precision}, tolerance {table.tolerance!r} eV/Å{products}",
         structure=f"{Path(configuration.structure.file).name} (sha256 {_fingerprint(inputs.structure)})",
         seed=configuration.velocities.seed,
         author=_user(),

@@ -111,16 +111,16 @@ def tiny_cell() -> Atoms:
 CASES = {
     "copper cluster": copper_cluster,
     "water frame": water_frame,
-    "ternary, triclinic": lambda: random_model("three_types", at_random(3, 9)),
-    "open boundaries": lambda: random_model("two_sided", at_random(2, 8, periodic=False)),
+    "ternary, triclinic": lambda: random_model("three_types", at_random(3, 6)),
+    "open boundaries": lambda: random_model("two_sided", at_random(2, 6, periodic=False)),
     "open along one direction": lambda: random_model("one_sided", slab()),
     "cell shorter than the cutoff": lambda: random_model("two_sided", tiny_cell()),
-    "time steps and other widths": lambda: random_model("timesteps", at_random(2, 5)),
-    "doubling layers": lambda: random_model("no_timesteps", at_random(2, 5, periodic=False)),
+    "time steps and other widths": lambda: random_model("timesteps", at_random(2, 3)),
+    "doubling layers": lambda: random_model("no_timesteps", at_random(2, 4, periodic=False)),
     "identity from the first layer": lambda: random_model(
-        "descriptor_as_wide_as_layer", at_random(2, 5, periodic=False)
+        "descriptor_as_wide_as_layer", at_random(2, 4, periodic=False)
     ),
-    "gelu": lambda: random_model("activation_gelu", at_random(2, 5, periodic=False)),
+    "gelu": lambda: random_model("activation_gelu", at_random(2, 4, periodic=False)),
 }
 
 

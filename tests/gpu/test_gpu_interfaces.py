@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import ase
@@ -19,6 +20,7 @@ version = 1
 model = "model.pb"
 backend = "cuda"
 precision = "mixed"
+gpu_products = "tf32"
 tolerance = 1e-3
 [structure]
 file = "start.extxyz"
@@ -76,6 +78,7 @@ def test_command_line(
     forecast = "".join(capsys.readouterr())
     assert "GPU memory: about" in forecast
     assert "kB for each atom" in forecast
+    assert re.search(r"force error of products in TF32: [1-9]\.\de-0\d eV/Å rms", forecast)
     assert main(["run", "input.toml"]) == 0
     rows = np.genfromtxt(tmp_path / "out/thermo.csv", delimiter=",", comments="#", names=True)
     assert len(rows) == 4

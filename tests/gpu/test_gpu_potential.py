@@ -7,7 +7,7 @@ import pytest
 from compressed import evaluate, rms
 from gpu_cases import CASES, at_random, compressed_case, size, tiny_cell
 
-from fastdp.errors import NonFiniteError, PairTooCloseError
+from fastdp.errors import InputError, NonFiniteError, PairTooCloseError
 from fastdp.gpu.device.base import Device
 from fastdp.gpu.potential import CudaPotential
 from fastdp.potential.base import Evaluation
@@ -46,6 +46,20 @@ def test_mixed_precision(device: Device, name: str) -> None:
     mixed = evaluate(CudaPotential(model, device, "mixed"), atoms, skin=SKIN)
     assert rms(mixed.forces - double.forces) <= MIXED
     assert abs(mixed.energy - double.energy) / len(atoms.types) < 1e-5
+
+
+def test_products_in_tf32(device: Device) -> None:
+    """Three products of split factors are as good as float32; one of rounded factors is far off."""
+    _, atoms, model = compressed_case("copper cluster", TOLERANCE)
+    double = evaluate(CompressedPotential(model), atoms, skin=SKIN)
+    split, rounded = (
+        rms(evaluate(CudaPotential(model, device, "mixed", products), atoms, SKIN).forces - double.forces)
+        for products in ("tf32x3", "tf32")
+    )
+    assert split <= MIXED
+    assert 1e-4 < rounded < 0.1
+    with pytest.raises(InputError, match='needs precision = "mixed"'):
+        CudaPotential(model, device, "double", "tf32")
 
 
 def test_one_potential_serves_moving_atoms_and_other_systems(device: Device) -> None:

@@ -97,10 +97,19 @@ class ColumnMajorBlas:
     """cuBLAS as its documentation says, for memory of the host."""
 
     def __getattr__(self, name: str):
+        if name == "cublasGemmStridedBatchedEx":
+            return self._extended
         if name in ("cublasDgemmStridedBatched", "cublasSgemmStridedBatched"):
             kind = ctypes.c_double if name[6] == "D" else ctypes.c_float
             return lambda *arguments: self._product(kind, *arguments)
         return lambda *arguments: 0
+
+    def _extended(self, *arguments):
+        plain = list(arguments)
+        types = [plain.pop(place).value for place in (8, 11, 15)]
+        assert types == [0, 0, 0]
+        assert [value.value for value in plain[-2:]] == [77, -1]
+        return self._product(ctypes.c_float, *plain[:-2])
 
     def _product(
         self, kind, handle, op_a, op_b, m, n, k, alpha, a, lda, sa, b, ldb, sb, beta, c, ldc, sc, batch
@@ -124,11 +133,11 @@ class ColumnMajorBlas:
         return 0
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("dtype", "tf32"), [(np.float64, False), (np.float32, False), (np.float32, True)])
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("accumulate", [False, True])
 @pytest.mark.parametrize("shape", ["plain", "strided batch", "one row", "one column"])
-def test_products_reach_cublas_as_meant(generator, dtype, transposed, accumulate, shape) -> None:
+def test_products_reach_cublas_as_meant(generator, dtype, tf32, transposed, accumulate, shape) -> None:
     """The layout of moments, Q and activations, translated to column-major, strided and batched."""
     blas = Cublas(ColumnMajorBlas(), 0, 0)
     n, k, m = {"one row": (1, 7, 5), "one column": (6, 4, 1)}.get(shape, (6, 7, 5))
@@ -141,7 +150,13 @@ def test_products_reach_cublas_as_meant(generator, dtype, transposed, accumulate
     b = generator.normal(size=(m, k) if transposed else (k, m)).astype(dtype)
     expected = a @ (b.T if transposed else b) + (out if accumulate else 0.0)
     blas.product(
-        a, b, out, transposed=transposed, accumulate=accumulate, address=lambda array: array.ctypes.data
+        a,
+        b,
+        out,
+        transposed=transposed,
+        accumulate=accumulate,
+        tf32=tf32,
+        address=lambda array: array.ctypes.data,
     )()
     np.testing.assert_allclose(out, expected, rtol=0, atol=1e-12 if dtype == np.float64 else 2e-5)
 

@@ -43,6 +43,10 @@ class DeviceArray:
         """Return the same numbers with other axes, without a copy."""
         return DeviceArray(self.raw.transpose(*axes), self._wrap)
 
+    def view(self, dtype: DTypeLike) -> DeviceArray:
+        """Return the same bits as numbers of another type of the same size, without a copy."""
+        return DeviceArray(self.raw.view(dtype), self._wrap)
+
     @cached_property
     def argument(self) -> Any:
         """What kernels take."""
@@ -128,6 +132,7 @@ class Device(ABC):
         *,
         transposed: bool = False,
         accumulate: bool = False,
+        tf32: bool = False,
     ) -> Action:
         """Return an action: out = a b, or a bᵀ; added to `out` if so wanted.
 
@@ -137,6 +142,8 @@ class Device(ABC):
         b : (k, m), or (m, k) if `transposed`
         out : (n, m) or (batch, n, m)
             All of one type; only the last axis need be contiguous.
+        tf32 : bool
+            Whether factors of float32 may be rounded to the 11 bits of TF32.
         """
 
     @abstractmethod

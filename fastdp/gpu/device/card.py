@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastdp.errors import BackendError
 from fastdp.gpu.device import card_geometry
 from fastdp.gpu.device.base import Action, Device, DeviceArray
-from fastdp.gpu.device.cublas import WORKSPACE_BYTES, Arithmetic, Cublas, load_library
+from fastdp.gpu.device.cublas import WORKSPACE_BYTES, Cublas, load_library
 
 
 class Card(Device):
@@ -23,11 +23,9 @@ class Card(Device):
     local_rank : int
         Number of this process on its node; processes take the cards in turn, and share them where there
         are fewer cards.
-    arithmetic : {"full", "tf32"}
-        Of products of float32.
     """
 
-    def __init__(self, local_rank: int = 0, arithmetic: Arithmetic = "full") -> None:
+    def __init__(self, local_rank: int = 0) -> None:
         import cupy
         import numba
         from numba import cuda
@@ -45,7 +43,7 @@ class Card(Device):
         self._numba_stream = cuda.external_stream(self._stream.ptr)
         self._as_argument = cuda.as_cuda_array
         self._workspace = self.empty(WORKSPACE_BYTES, np.uint8)
-        self._cublas = Cublas(load_library(), self._stream.ptr, self._workspace.raw.data.ptr, arithmetic)
+        self._cublas = Cublas(load_library(), self._stream.ptr, self._workspace.raw.data.ptr)
 
     def empty(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> DeviceArray:
         """Return memory with anything in it.
@@ -108,6 +106,7 @@ class Card(Device):
         *,
         transposed: bool = False,
         accumulate: bool = False,
+        tf32: bool = False,
     ) -> Action:
         """Return an action: out = a b, or a bᵀ; added to `out` if so wanted."""
         return self._cublas.product(
@@ -116,6 +115,7 @@ class Card(Device):
             out.raw,
             transposed=transposed,
             accumulate=accumulate,
+            tf32=tf32,
             address=lambda array: array.data.ptr,
         )
 

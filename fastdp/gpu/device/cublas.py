@@ -9,20 +9,17 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastdp.errors import BackendError
 
-Arithmetic = Literal["full", "tf32"]
-"""Of products of float32: as they are, or with factors rounded to the 11 bits of TF32."""
-
 WORKSPACE_BYTES = 32 * 2**20
 """What NVIDIA recommends for Hopper. One workspace and one stream: results are the same bits each time."""
 
 _NORMAL, _TRANSPOSED = 0, 1
-_DEFAULT_MATH, _TF32_MATH = 0, 3
+_FLOAT32, _COMPUTE_FAST_TF32, _DEFAULT_ALGORITHM = 0, 77, -1
 _SUCCESS = 0
 
 
@@ -100,11 +97,9 @@ class Cublas:
         Of CUDA.
     workspace : int
         Address of `WORKSPACE_BYTES` of device memory.
-    arithmetic : {"full", "tf32"}
-        Of products of float32.
     """
 
-    def __init__(self, library: Any, stream: int, workspace: int, arithmetic: Arithmetic = "full") -> None:
+    def __init__(self, library: Any, stream: int, workspace: int) -> None:
         self._library = library
         self._handle = ctypes.c_void_p()
         self._check(library.cublasCreate_v2(ctypes.byref(self._handle)), "cublasCreate")
@@ -115,8 +110,6 @@ class Cublas:
             ),
             "cublasSetWorkspace",
         )
-        math = _TF32_MATH if arithmetic == "tf32" else _DEFAULT_MATH
-        self._check(library.cublasSetMathMode(self._handle, ctypes.c_int(math)), "cublasSetMathMode")
 
     def product(
         self,
@@ -126,6 +119,7 @@ class Cublas:
         *,
         transposed: bool,
         accumulate: bool,
+        tf32: bool,
         address: Callable[[Any], int],
     ) -> Callable[[], None]:
         """Return an action: out = a b, or a bᵀ; added to `out` if so wanted.
@@ -134,7 +128,8 @@ class Cublas:
         ----------
         a, b, out : array
             As in `operands`.
-        transposed, accumulate : bool
+        transposed, accumulate, tf32 : bool
+            The last: factors of float32 may be rounded to the 11 bits of TF32.
         address : callable
             Gives the address of an array's first element.
         """
@@ -146,7 +141,7 @@ class Cublas:
         number, distance, pointer = ctypes.c_int, ctypes.c_longlong, ctypes.c_void_p
         o = operands(a, b, out, transposed)
         one, other = scalar(1.0), scalar(1.0 if accumulate else 0.0)
-        arguments = (
+        arguments: tuple[Any, ...] = (
             self._handle,
             number(_TRANSPOSED if o.transposed else _NORMAL),
             number(_NORMAL),
@@ -166,6 +161,15 @@ class Cublas:
             distance(o.out_stride),
             number(o.batch),
         )
+
+        if tf32 and not double:
+            function = self._library.cublasGemmStridedBatchedEx
+            kind = number(_FLOAT32)
+            # The types of b, a and out stand behind their addresses.
+            arguments = (
+                *arguments[:8], kind, *arguments[8:11], kind, *arguments[11:15], kind, *arguments[15:],
+                number(_COMPUTE_FAST_TF32), number(_DEFAULT_ALGORITHM),
+            )  # fmt: skip
 
         def act() -> None:
             self._check(function(*arguments), "a matrix product")

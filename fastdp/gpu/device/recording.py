@@ -64,6 +64,7 @@ class RecordingDevice(StandIn):
         *,
         transposed: bool = False,
         accumulate: bool = False,
+        tf32: bool = False,
     ) -> Action:
         """Note the product; the action does nothing."""
         batch = a.shape[0] if len(a.shape) == 3 else 1

@@ -8,9 +8,14 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastdp.gpu.device.base import Action, Device, DeviceArray
+from fastdp.gpu.device.tf32 import rounded_to_tf32
 
 SMALL_BLOCK = 4
 """The simulator starts a Python thread for each thread of a block; loops within a thread are cheaper."""
+
+
+def _as_it_is(values: NDArray[Any]) -> NDArray[Any]:
+    return values
 
 
 class StandIn(Device):
@@ -64,15 +69,17 @@ class StandIn(Device):
         *,
         transposed: bool = False,
         accumulate: bool = False,
+        tf32: bool = False,
     ) -> Action:
-        """Return an action: a matrix product by NumPy."""
+        """Return an action: a matrix product by NumPy, of rounded factors where a card would round them."""
         first, second, result = a.raw, b.raw.T if transposed else b.raw, out.raw
+        rounded = rounded_to_tf32 if tf32 else _as_it_is
 
         def act() -> None:
             if accumulate:
-                result[...] += first @ second
+                result[...] += rounded(first) @ rounded(second)
             else:
-                result[...] = first @ second
+                result[...] = rounded(first) @ rounded(second)
 
         return act
 

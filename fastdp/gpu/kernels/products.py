@@ -10,9 +10,12 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
-from numba import cuda
+from numba import cuda, types
 
 from fastdp.gpu.kernels.status import HALTED
+
+ROUNDING, MASK = types.int32(0x1000), types.int32(-0x2000)
+"""Half of the last of TF32's bits in a float32, and all of them."""
 
 
 @cache
@@ -94,7 +97,24 @@ def product_kernels(real: Any) -> SimpleNamespace:
                 result[2, i, p] = t2
                 result[3, i, p] = t3
 
+    @cuda.jit
+    def split(status, n, width, batch, bits, values, high_bits, high, low):
+        """Set high + low = values, high having the 11 bits of TF32.
+
+        bits, values : (batch, n, width) int32 and float32, the same memory
+        high_bits, high : (batch, n, width), likewise, filled
+        low : (batch, n, width) float32, filled
+        """
+        if status[HALTED] != 0:
+            return
+        for b in range(batch):
+            for i in range(cuda.blockIdx.x, n, cuda.gridDim.x):
+                for h in range(cuda.threadIdx.x, width, cuda.blockDim.x):
+                    high_bits[b, i, h] = (bits[b, i, h] + ROUNDING) & MASK
+                    low[b, i, h] = values[b, i, h] - high[b, i, h]
+
     return SimpleNamespace(
+        split=split,
         add_constant=add_constant,
         product=product,
         triangle_backward=triangle_backward,
