@@ -85,9 +85,9 @@ class PotentialTable(Table):
     )
     gpu_products: Literal["full", "tf32", "tf32x3"] = key(
         "full",
-        "Matrix products of `mixed` on a GPU: in float32; `tf32` with factors rounded to 11 bits, which is fast "
-        "but puts forces off by about 0.01 eV/Å (the run prints by how much); or `tf32x3`, three such products "
-        "with the accuracy of float32.",
+        "Matrix products of `mixed` on a GPU: in float32; `tf32` with factors rounded to 11 bits, which puts "
+        "forces off by about 0.01 eV/Å (the run prints by how much); or `tf32x3`, three such products with the "
+        "accuracy of float32.",
     )
     tolerance: float = key(
         1e-5,
