@@ -4,7 +4,8 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 extensions = [
-    Extension("fastdp_ext.cell_list", ["fastdp_ext/cell_list.pyx"], extra_compile_args=["-O3"]),
+    Extension(f"fastdp_ext.{name}", [f"fastdp_ext/{name}.pyx"], extra_compile_args=["-O3"])
+    for name in ("cell_list", "exchange")
 ]
 
 setup(ext_modules=cythonize(extensions, language_level=3))

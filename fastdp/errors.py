@@ -15,13 +15,32 @@ code   meaning
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class FastDPError(Exception):
-    """Base of every error that fastdp raises on purpose."""
+    """Base of every error that fastdp raises on purpose.
+
+    Attributes
+    ----------
+    on_all_ranks : bool
+        Whether all ranks of a parallel run raise it, so that each can end by itself.
+    """
 
     exit_code = 1
+    on_all_ranks = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions go to other ranks, and are not made from `args` there.
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[FastDPError], arguments: tuple[Any, ...], content: Mapping[str, Any]) -> FastDPError:
+    error = kind.__new__(kind)
+    error.args = arguments
+    error.__dict__.update(content)
+    return error
 
 
 class InputError(FastDPError):
@@ -82,7 +101,13 @@ class SimulationError(FastDPError):
 
     def at_step(self, step: int) -> SimulationError:
         """Return the same error with the step it happened at."""
-        return type(self)(self.reason, step=step, atoms=self.atoms)
+        return self.with_reason(self.reason, step)
+
+    def with_reason(self, reason: str, step: int) -> SimulationError:
+        """Return the same error with another text."""
+        error = type(self)(reason, step=step, atoms=self.atoms)
+        error.on_all_ranks = self.on_all_ranks
+        return error
 
 
 class PairTooCloseError(SimulationError):
@@ -95,6 +120,10 @@ class NonFiniteError(SimulationError):
 
 class RunawayTemperatureError(SimulationError):
     """The temperature rose above the limit set in the input."""
+
+
+class LostAtomsError(SimulationError):
+    """Atoms are on no rank, or on several: a defect."""
 
 
 class Interrupted(FastDPError):  # noqa: N818 - an interruption is not an error of anybody

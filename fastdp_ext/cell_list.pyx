@@ -147,6 +147,7 @@ def place_locals(
 
 def place_ghosts(
     Py_ssize_t n_atoms,
+    Py_ssize_t first_ghost,
     const double[:, ::1] cell,
     const double[:, ::1] reciprocal,
     const int64_t[:, ::1] transform,
@@ -159,12 +160,14 @@ def place_ghosts(
     int32_t[:, ::1] extended_images,
     int32_t[::1] owner,
 ):
-    """Append the periodic images that lie in the given box, in fractional and in Cartesian coordinates.
+    """Write, from `first_ghost` on, the periodic images of the first atoms that lie in the given box.
+
+    The box is given in fractional and in Cartesian coordinates; an image must be within both.
 
     Images are written as long as there is room. Returns the number of extended atoms that there should be;
     if that is more than the arrays hold, call again with larger ones.
     """
-    cdef Py_ssize_t i, d, n = n_atoms, capacity = extended_positions.shape[0]
+    cdef Py_ssize_t i, d, n = first_ghost, capacity = extended_positions.shape[0]
     cdef int64_t u, v, w
     cdef int64_t[3] first, last
     cdef int64_t[3] image
@@ -335,10 +338,14 @@ def update_positions(
     const int32_t[::1] order,
     const int32_t[::1] owner,
     const int32_t[:, ::1] images,
+    Py_ssize_t first_ghost,
     Py_ssize_t n_extended,
     double[:, ::1] extended_positions,
 ):
-    """Move extended atoms to `positions`; returns whether an atom is farther from its place at build."""
+    """Move the atoms, and their images from `first_ghost` on, to `positions`.
+
+    Returns whether an atom is farther from its place at build than `largest_displacement`.
+    """
     cdef Py_ssize_t i, a, d
     cdef double square, difference, limit = largest_displacement * largest_displacement
     cdef bint moved = False
@@ -353,7 +360,7 @@ def update_positions(
             # Written so that NaN counts as moved.
             if not square <= limit:
                 moved = True
-        for i in range(order.shape[0], n_extended):
+        for i in range(first_ghost, n_extended):
             a = owner[i]
             for d in range(3):
                 extended_positions[i, d] = extended_positions[a, d] + _translation(images, cell, i, d)

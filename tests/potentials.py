@@ -93,6 +93,71 @@ def _lennard_jones(
     return total
 
 
+class ScatteredLennardJones(LennardJones):
+    """The same, as potentials of many bodies are evaluated: each centre acts on all that it sees.
+
+    Half of a pair's energy belongs to either atom, so that ghosts of other ranks get half of their force here
+    and half at home. Interior atoms come first, and may not need ghosts.
+    """
+
+    def evaluate(
+        self,
+        neighbours: VerletList,
+        result: Evaluation,
+        *,
+        virial: bool = True,
+        between: Callable[[], None] | None = None,
+    ) -> None:
+        n = neighbours.n_atoms
+        energies, forces = np.zeros(n), np.zeros((neighbours.n_rows, 3))
+        result.virial[:] = 0.0
+        for stage in (0, 1):
+            for start, stop, _, _ in neighbours.segments[neighbours.segments[:, 3] == stage]:
+                _scattered_lennard_jones(
+                    start,
+                    stop,
+                    neighbours.owner,
+                    neighbours.first,
+                    neighbours.neighbours,
+                    neighbours.extended_positions,
+                    self.epsilon,
+                    self.sigma,
+                    self._cutoff,
+                    energies,
+                    forces,
+                    result.virial,
+                )
+            if stage == 0 and between is not None:
+                between()
+        result.atomic_energies[neighbours.order] = energies
+        result.forces[neighbours.order] = forces[:n]
+        result.ghost_forces = forces[n:]
+        result.energy = float(energies.sum())
+        result.virial_is_current = virial
+
+
+@njit(cache=True)
+def _scattered_lennard_jones(
+    start, stop, owner, first, neighbours, positions, epsilon, sigma, cutoff, energies, forces, virial
+):
+    at_cutoff = (sigma / cutoff) ** 6
+    energy_shift = 4.0 * epsilon * (at_cutoff * at_cutoff - at_cutoff)
+    slope = -24.0 * epsilon * (2.0 * at_cutoff * at_cutoff - at_cutoff) / cutoff
+    for i in range(start, stop):
+        for k in range(first[i], first[i + 1]):
+            vector = positions[neighbours[k]] - positions[i]
+            r = np.sqrt((vector**2).sum())
+            if r < cutoff:
+                s6 = (sigma / r) ** 6
+                energies[i] += 0.5 * (4.0 * epsilon * (s6 * s6 - s6) - energy_shift - (r - cutoff) * slope)
+                derivative = 0.5 * (-24.0 * epsilon * (2.0 * s6 * s6 - s6) / r - slope)
+                for a in range(3):
+                    forces[i, a] += derivative * vector[a] / r
+                    forces[owner[neighbours[k]], a] -= derivative * vector[a] / r
+                    for b in range(3):
+                        virial[a, b] -= derivative * vector[a] * vector[b] / r
+
+
 class Sabotaged(Potential):
     """Another potential, with something done to the result of each evaluation.
 
@@ -108,9 +173,17 @@ class Sabotaged(Potential):
     def cutoff(self) -> float:
         return self.potential.cutoff
 
-    def evaluate(self, neighbours: VerletList, result: Evaluation, *, virial: bool = True) -> None:
+    def evaluate(
+        self,
+        neighbours: VerletList,
+        result: Evaluation,
+        *,
+        virial: bool = True,
+        between: Callable[[], None] | None = None,
+    ) -> None:
         self.evaluations += 1
-        self.potential.evaluate(neighbours, result, virial=virial)
+        options = {} if between is None else {"between": between}
+        self.potential.evaluate(neighbours, result, virial=virial, **options)
         self.sabotage(self.evaluations, result)
 
 

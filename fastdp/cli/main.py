@@ -13,8 +13,10 @@ from collections.abc import Sequence
 import typer
 
 from fastdp import __version__
-from fastdp.cli import check, convert, info, run, schema
+from fastdp.cli import bench, check, convert, info, run, schema
 from fastdp.errors import FastDPError
+from fastdp.parallel import failure
+from fastdp.parallel.launch import launched
 
 app = typer.Typer(
     name="fastdp",
@@ -26,6 +28,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("check")(check.check)
+app.command("bench")(bench.bench)
 app.command("info")(info.info)
 app.command("convert")(convert.convert)
 app.command("schema")(schema.schema)
@@ -65,12 +68,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         Exit code; `fastdp.errors` has the table.
     """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:1] != ["run"] and launched().rank > 0:
+        # What is not a run is the same for all processes of a launcher; the first does it.
+        return 0
     try:
         app(args=None if arguments is None else list(arguments), prog_name="fastdp")
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     except FastDPError as error:
-        print(f"fastdp: {error}", file=sys.stderr)
+        failure.wait_for_rank_0(error)
+        if failure.speaks(error):
+            print(f"fastdp: {failure.prefix()}{error}", file=sys.stderr)
+        failure.end_others(error, error.exit_code)
         return error.exit_code
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("fastdp_ext."):
@@ -82,9 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return FastDPError.exit_code
         traceback.print_exc()
         print(
-            f"fastdp {__version__}: this is a defect in fastdp, not in your input. Please report it with the "
+            f"fastdp {__version__}: {failure.prefix()}this is a defect in fastdp, not in your input. Please report it with the "
             "lines above, the input file, and what `fastdp --version` prints",
             file=sys.stderr,
         )
+        failure.end_others(error, FastDPError.exit_code)
         return FastDPError.exit_code
     return 0

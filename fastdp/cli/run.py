@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from fastdp.config.load import InputFile
+    from fastdp.output.checkpoint import Checkpoint
+    from fastdp.parallel.communicator import Communicator
+    from fastdp.simulation.inputs import Inputs
+    from fastdp.simulation.reporter import Reporter
+    from fastdp.simulation.simulation import Simulation
 
 InputArgument = Annotated[Path, typer.Argument(help="Input file (TOML).", metavar="INPUT")]
 ThreadsOption = Annotated[
@@ -29,24 +37,68 @@ def run(
     from fastdp.config.load import load_input
     from fastdp.config.settings import run_settings
     from fastdp.output.checkpoint import load_latest
-    from fastdp.parallel.threads import choose_threads, thread_limits
-    from fastdp.simulation.assemble import build_simulation, make_ready
+    from fastdp.parallel.failure import end_together
+    from fastdp.parallel.launch import connect, launched
+    from fastdp.parallel.threads import choose_threads, share_of_cores, thread_limits
     from fastdp.simulation.inputs import read_inputs
     from fastdp.simulation.outputs import check_outputs
+    from fastdp.simulation.reporter import Reporter
 
     if resume and overwrite:
         raise typer.BadParameter("--resume continues files and --overwrite replaces them; give one of them")
-    loaded = load_input(input_file)
-    output = run_settings(loaded.configuration).output
+    communicator = connect(launched())
+    end_together(communicator)
+    loaded = communicator.broadcast(communicator.on_root(lambda: load_input(input_file)))
     wanted = threads or loaded.configuration.parallel.threads
-    reporter = make_run_reporter(quiet=quiet)
-    inputs = read_inputs(
-        loaded,
-        lambda: choose_threads(wanted),
-        lambda: None if resume else check_outputs(output, overwrite=overwrite),
+    available = share_of_cores(communicator)
+    reporter = make_run_reporter(quiet=quiet) if communicator.is_root else Reporter()
+    output = run_settings(loaded.configuration).output
+    read = communicator.on_root(
+        lambda: [
+            read_inputs(
+                loaded,
+                lambda: choose_threads(wanted, available),
+                lambda: None if resume else check_outputs(output, overwrite=overwrite),
+            )
+        ]
     )
-    checkpoint = load_latest(output.directory / output.checkpoint.file, reporter.warning) if resume else None
-    with thread_limits(wanted) as used:
-        potential = make_ready(inputs, used, reporter, checkpoint=checkpoint)
-        simulation = build_simulation(inputs, potential, reporter=reporter, checkpoint=checkpoint)
+    communicator.together(lambda: choose_threads(wanted, available))
+    checkpoint = communicator.on_root(
+        lambda: load_latest(output.directory / output.checkpoint.file, reporter.warning) if resume else None
+    )
+    with thread_limits(wanted, available) as used:
+        simulation = _build(read, loaded, communicator, reporter, used, checkpoint, resumed=resume)
+        # All that is read is with the simulation now, on the ranks that need it.
+        del checkpoint
         simulation.run(overwrite=overwrite)
+
+
+def _build(
+    read: list[Inputs] | None,
+    loaded: InputFile,
+    communicator: Communicator,
+    reporter: Reporter,
+    threads: int,
+    checkpoint: Checkpoint | None,
+    *,
+    resumed: bool,
+) -> Simulation:
+    """Return the simulation of what was `read`, which is taken out of its list and not kept."""
+    from fastdp.simulation.assemble import build_simulation, make_ready
+
+    inputs = None if read is None else read.pop()
+    if communicator.size > 1:
+        from fastdp.simulation.assemble_together import build_together
+
+        return build_together(
+            inputs,
+            loaded.configuration,
+            threads,
+            communicator=communicator,
+            reporter=reporter,
+            checkpoint=checkpoint,
+            resumed=resumed,
+        )
+    assert inputs is not None
+    potential = make_ready(inputs, threads, reporter, checkpoint=checkpoint)
+    return build_simulation(inputs, potential, reporter=reporter, checkpoint=checkpoint)

@@ -86,8 +86,8 @@ class PotentialTable(Table):
     gpu_products: Literal["full", "tf32", "tf32x3"] = key(
         "full",
         "Matrix products of `mixed` on a GPU: in float32; `tf32` with factors rounded to 11 bits, which puts "
-        "forces off by about 0.01 eV/Å (the run prints by how much); or `tf32x3`, three such products with the "
-        "accuracy of float32.",
+        "forces off by about 0.01 eV/Å (the run prints by how much); or `tf32x3`, three such products with "
+        "the accuracy of float32.",
     )
     tolerance: float = key(
         1e-5,
@@ -96,6 +96,14 @@ class PotentialTable(Table):
         unit="eV/Å",
         gt=0,
         le=0.1,
+    )
+    audit_atoms: int = key(
+        8,
+        "Atoms drawn at each frame of the trajectory whose energies and gradients are computed with the "
+        "model as trained too, to tell when a run leaves what the compressed potential was made for; audits that "
+        "would take more than 1 % of the time are left out. 0 for none.",
+        ge=0,
+        le=100_000,
     )
 
 
@@ -294,7 +302,7 @@ class OutputTable(Table):
 
 
 class ParallelTable(Table):
-    """The processor cores that a run uses."""
+    """The processor cores that a run uses, and how space is divided among ranks."""
 
     threads: int | None = key(
         None,
@@ -302,6 +310,21 @@ class ParallelTable(Table):
         "command line's `--threads` goes before it.",
         ge=1,
         le=4096,
+    )
+    grid: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=3, max_length=3)] | None = key(
+        None,
+        "Ranks along each axis of the cell, for a run with MPI; by default those whose regions have the "
+        "least surface. Without effect in a run of one process.",
+    )
+    balance: bool = key(
+        True,
+        "Whether the planes between ranks move when their work is uneven. It is measured, so that two runs "
+        "of the same input then differ in the last digits; at the start all ranks get as many atoms.",
+    )
+    imbalance_limit: float = key(
+        1.1,
+        "Work of the busiest rank over the mean of all, above which planes move.",
+        gt=1,
     )
 
 

@@ -47,7 +47,6 @@ from numpy.typing import NDArray
 from fastdp.dynamics import chain
 from fastdp.dynamics.integrator import ForceField, Integrator, register
 from fastdp.dynamics.kernels import scale
-from fastdp.dynamics.kinetic import Kinetics
 from fastdp.dynamics.settings import NoseHooverSettings
 from fastdp.dynamics.state import State
 from fastdp.dynamics.velocity_verlet import VelocityVerletStep
@@ -117,7 +116,7 @@ class NoseHoover(Integrator[NoseHooverSettings]):
         """
         if state.degrees_of_freedom < 1:
             raise StructureError(
-                f"a thermostat needs at least 2 atoms, the structure has {state.n_atoms}:"
+                f"a thermostat needs at least 2 atoms, the structure has {state.n_total}:"
                 " without net momentum a single atom has no temperature"
             )
         settings = self.settings
@@ -131,8 +130,7 @@ class NoseHoover(Integrator[NoseHooverSettings]):
         weights = SUZUKI_YOSHIDA_WEIGHTS[settings.suzuki_yoshida_order]
         part = self.timestep_ps / settings.sub_steps
         self._durations = np.tile(np.array(weights) * part, settings.sub_steps)
-        self._kinetics = Kinetics(state.masses)
-        self._advance = VelocityVerletStep(state, self.timestep_ps)
+        self._advance = VelocityVerletStep(self.timestep_ps)
 
     @property
     def chain(self) -> Chain:
@@ -167,7 +165,7 @@ class NoseHoover(Integrator[NoseHooverSettings]):
         self._velocities[:] = arrays["velocities"]
 
     def _half_step_of_chain(self, state: State) -> None:
-        twice_kinetic_energy = 2.0 * self._kinetics.energy(state.velocities)
+        twice_kinetic_energy = 2.0 * state.kinetics.energy(state.velocities)
         factor = advance_chain(
             self._positions,
             self._velocities,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdp.dynamics.kinetic import Kinetics, pressure_tensor, temperature
+from fastdp.dynamics.kernels import count_non_finite
+from fastdp.dynamics.kinetic import pressure_tensor, temperature
 from fastdp.dynamics.state import State
 from fastdp.potential.base import Evaluation
 
@@ -28,6 +31,8 @@ class Snapshot:
         What the integrator adds to the total energy to make it the conserved quantity, eV.
     kinetic_energy : float
         eV, at the last `measure`.
+    non_finite_forces : int
+        Components of forces, on all ranks, that are NaN or infinite.
     """
 
     def __init__(self, state: State, evaluation: Evaluation) -> None:
@@ -36,13 +41,19 @@ class Snapshot:
         self.stage = 1
         self.bath_energy = 0.0
         self.kinetic_energy = 0.0
-        self._kinetics = Kinetics(state.masses)
+        self.non_finite_forces = 0
+        self._kinetic_tensor = np.zeros((3, 3))
 
     def measure(self, stage: int, bath_energy: float) -> None:
         """Take in the step that was just made."""
         self.stage = stage
         self.bath_energy = bath_energy
-        self.kinetic_energy = self._kinetics.energy(self.state.velocities)
+        state = self.state
+        self.kinetic_energy, self.non_finite_forces = state.kinetics.energy_and_count(
+            state.velocities, count_non_finite(self.evaluation.forces)
+        )
+        if self.evaluation.virial_is_current:
+            self._kinetic_tensor = state.kinetics.tensor(state.velocities)
 
     def take(self, stage: int, potential_energy: float, kinetic_energy: float, bath_energy: float) -> None:
         """Take in a step that was made elsewhere, where its energies were measured, eV."""
@@ -77,5 +88,10 @@ class Snapshot:
 
         Only where the virial was evaluated (`evaluation.virial_is_current`).
         """
-        kinetic = self._kinetics.tensor(self.state.velocities)
-        return pressure_tensor(kinetic, self.evaluation.virial, self.state.volume)
+        return pressure_tensor(self._kinetic_tensor, self.evaluation.virial, self.state.volume)
+
+    def seen_with(self, state: State, evaluation: Evaluation) -> Snapshot:
+        """Return this snapshot with other atoms, such as those of all ranks, and the same measurements."""
+        other = copy.copy(self)
+        other.state, other.evaluation = state, evaluation
+        return other

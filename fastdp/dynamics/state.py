@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdp.dynamics.kinetic import Kinetics
 from fastdp.errors import NonFiniteError
 from fastdp.neighbours.wrap import wrap_positions
+from fastdp.parallel.communicator import SERIAL, Communicator
+from fastdp.units import A_PER_PS2_FROM_EV_PER_A_U
 
 if TYPE_CHECKING:
     from fastdp.structure.structure import Structure
@@ -19,9 +22,44 @@ FARTHEST_POSITION = 1.0e8
 """Å; an atom beyond has been thrown out by a run that went wrong."""
 
 
+class SymbolTable(Sequence[str]):
+    """Names of many atoms that are few different ones.
+
+    Parameters
+    ----------
+    names : tuple of str
+        That occur.
+    index : (n_atoms,) int32
+        Which of them each atom has.
+    """
+
+    def __init__(self, names: tuple[str, ...], index: NDArray[np.int32]) -> None:
+        self.names = names
+        self.index = index
+
+    @classmethod
+    def of(cls, symbols: Sequence[str]) -> SymbolTable:
+        """Return the table of `symbols`."""
+        names = tuple(dict.fromkeys(symbols))
+        number = {name: index for index, name in enumerate(names)}
+        return cls(names, np.array([number[symbol] for symbol in symbols], dtype=np.int32))
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @overload
+    def __getitem__(self, atom: int) -> str: ...
+    @overload
+    def __getitem__(self, atom: slice) -> tuple[str, ...]: ...
+    def __getitem__(self, atom: int | slice) -> str | tuple[str, ...]:
+        if isinstance(atom, slice):
+            return tuple(self.names[i] for i in self.index[atom])
+        return self.names[self.index[atom]]
+
+
 @dataclass
 class State:
-    """Atoms in motion, in the order of the input.
+    """Atoms in motion, in the order of the input: all of them, or those of one rank.
 
     Attributes
     ----------
@@ -38,7 +76,7 @@ class State:
         Rows are the cell vectors, Å; may be zero in open directions.
     periodic : (3,) bool
         Which directions are periodic.
-    symbols : tuple of str
+    symbols : sequence of str
         Name of each atom's element (or type).
     types : (n_atoms,) int32
         Number of each atom's type in the model.
@@ -48,6 +86,14 @@ class State:
         Time since the start of the run, ps.
     degrees_of_freedom : int
         That share the kinetic energy; 3N − 3 if not given, since a run conserves momentum.
+    identifiers : (n_atoms,) int64
+        Number of each atom in the input, ascending; by default these are all atoms.
+    n_total : int
+        Atoms on all ranks.
+    communicator : Communicator
+        The ranks that have the other atoms.
+    owned : dict of str to (n_atoms, ...) array
+        What else goes with the atoms when they change to another rank, such as data of a thermostat.
     """
 
     positions: NDArray[np.float64]
@@ -56,19 +102,28 @@ class State:
     masses: NDArray[np.float64]
     cell: NDArray[np.float64]
     periodic: NDArray[np.bool_]
-    symbols: tuple[str, ...]
+    symbols: Sequence[str]
     types: NDArray[np.int32]
     step: int = 0
     time_ps: float = 0.0
     degrees_of_freedom: int = -1
+    identifiers: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    n_total: int = -1
+    communicator: Communicator = SERIAL
+    owned: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, dtype in _ARRAYS.items():
             # A copy, since the run changes the arrays in place.
             setattr(self, name, np.array(getattr(self, name), dtype=dtype, order="C"))
-        self.symbols = tuple(self.symbols)
+        if not isinstance(self.symbols, SymbolTable):
+            self.symbols = tuple(self.symbols)
+        if self.n_total < 0:
+            self.n_total = self.n_atoms
+            self.identifiers = np.arange(self.n_atoms, dtype=np.int64)
         if self.degrees_of_freedom < 0:
-            self.degrees_of_freedom = 3 * self.n_atoms - 3
+            self.degrees_of_freedom = 3 * self.n_total - 3
+        self._follow_masses()
 
     @classmethod
     def from_structure(cls, structure: Structure, types: NDArray[np.int32]) -> State:
@@ -95,6 +150,36 @@ class State:
         """Volume of the cell, Å³; NaN unless all directions are periodic."""
         return float(abs(np.linalg.det(self.cell))) if self.periodic.all() else float("nan")
 
+    @property
+    def kinetics(self) -> Kinetics:
+        """Sums over the atoms of all ranks."""
+        return self._kinetics
+
+    @property
+    def inverse_masses(self) -> NDArray[np.float64]:
+        """Å/ps² of acceleration for each eV/Å of force, (n_atoms,) float64."""
+        return self._inverse_masses
+
+    def atom_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return everything that belongs to single atoms, by name; see `adopt`."""
+        if not isinstance(self.symbols, SymbolTable):
+            self.symbols = SymbolTable.of(self.symbols)
+        arrays = {name: getattr(self, name) for name in _ATOM_ARRAYS}
+        return {**arrays, "species": self.symbols.index, **self.owned}
+
+    def adopt(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take other atoms in place of the present ones: `arrays` has what `atom_arrays` has."""
+        assert isinstance(self.symbols, SymbolTable)
+        for name in _ATOM_ARRAYS:
+            setattr(self, name, arrays[name])
+        self.symbols = SymbolTable(self.symbols.names, arrays["species"])
+        self.owned = {name: arrays[name] for name in self.owned}
+        self._follow_masses()
+
+    def _follow_masses(self) -> None:
+        self._kinetics = Kinetics(self.masses, self.communicator)
+        self._inverse_masses = A_PER_PS2_FROM_EV_PER_A_U / self.masses
+
     def wrap(self) -> None:
         """Put every atom into the cell, in the periodic directions, and count the images.
 
@@ -108,11 +193,11 @@ class State:
         # Written so that NaN is lost too.
         lost = np.flatnonzero(~(np.abs(self.positions) < FARTHEST_POSITION).all(axis=1))
         if len(lost):
-            atom = lost[0]
+            atom = int(lost[0])
             raise NonFiniteError(
-                f"position of atom {atom} ({self.symbols[atom]}) is {self.positions[atom].tolist()} Å;"
-                " use a shorter time step or a better relaxed structure",
-                atoms=lost[:16].tolist(),
+                f"position of atom {self.identifiers[atom]} ({self.symbols[atom]}) is"
+                f" {self.positions[atom].tolist()} Å; use a shorter time step or a better relaxed structure",
+                atoms=self.identifiers[lost[:16]].tolist(),
             )
         wrap_positions(self.positions, self.images, self.cell, self.periodic)
 
@@ -146,3 +231,6 @@ _ARRAYS: dict[str, type] = {
     "periodic": np.bool_,
     "types": np.int32,
 }
+
+_ATOM_ARRAYS = ("identifiers", "positions", "velocities", "images", "masses", "types")
+"""The fields that have a row for each atom."""

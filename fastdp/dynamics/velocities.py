@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdp.dynamics.kinetic import Kinetics, temperature
+from fastdp.dynamics.kinetic import temperature
 from fastdp.dynamics.settings import VelocitySettings
 from fastdp.dynamics.state import State
 from fastdp.units import BOLTZMANN_EV_PER_K, EV_PER_U_A2_PER_PS2
@@ -46,7 +46,7 @@ def scale_to_temperature(state: State, temperature_K: float) -> None:
 
     Velocities that are all zero stay so.
     """
-    kinetic_energy = Kinetics(state.masses).energy(state.velocities)
+    kinetic_energy = state.kinetics.energy(state.velocities)
     present = temperature(kinetic_energy, state.degrees_of_freedom)
     if present > 0.0:
         state.velocities *= np.sqrt(temperature_K / present)

@@ -11,7 +11,6 @@ from fastdp.dynamics.integrator import ForceField, Integrator, register
 from fastdp.dynamics.kernels import kick, kick_and_drift
 from fastdp.dynamics.settings import VelocityVerletSettings
 from fastdp.dynamics.state import State
-from fastdp.units import A_PER_PS2_FROM_EV_PER_A_U
 
 
 class VelocityVerletStep:
@@ -22,24 +21,21 @@ class VelocityVerletStep:
 
     Parameters
     ----------
-    state : State
-        Gives the masses.
     timestep_ps : float
         Δt, ps.
     """
 
-    def __init__(self, state: State, timestep_ps: float) -> None:
-        # Å/ps² of acceleration for each eV/Å of force.
-        self._inverse_masses = A_PER_PS2_FROM_EV_PER_A_U / state.masses
+    def __init__(self, timestep_ps: float) -> None:
         self._timestep = timestep_ps
 
     def __call__(self, state: State, force_field: ForceField) -> None:
         """Advance `state` by one step."""
         half = 0.5 * self._timestep
         forces = force_field.evaluation.forces
-        kick_and_drift(state.positions, state.velocities, forces, self._inverse_masses, half, self._timestep)
+        kick_and_drift(state.positions, state.velocities, forces, state.inverse_masses, half, self._timestep)
+        # Atoms may change to other ranks here; everything that belongs to them is asked for again.
         force_field.compute(state)
-        kick(state.velocities, force_field.evaluation.forces, self._inverse_masses, half)
+        kick(state.velocities, force_field.evaluation.forces, state.inverse_masses, half)
 
 
 @register(VelocityVerletSettings)
@@ -48,7 +44,7 @@ class VelocityVerlet(Integrator[VelocityVerletSettings]):
 
     def initialise(self, state: State) -> None:
         """Get ready for the atoms of `state`."""
-        self._advance = VelocityVerletStep(state, self.timestep_ps)
+        self._advance = VelocityVerletStep(self.timestep_ps)
 
     def step(self, state: State, force_field: ForceField) -> None:
         """Advance positions and velocities by one time step."""

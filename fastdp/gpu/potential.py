@@ -24,6 +24,7 @@ BYTES_PER_ATOM_OF_A_RUN = 2 * (3 * 24 + 12) + 2 * 8 + 24
 if TYPE_CHECKING:
     from fastdp.dynamics.engine import Engine
     from fastdp.dynamics.state import State
+    from fastdp.potential.compressed.potential import CompressedPotential
 
 DTYPES = {"double": np.float64, "mixed": np.float32}
 
@@ -133,6 +134,12 @@ class CudaPotential(Potential):
         result.virial_is_current = virial
         if virial:
             result.virial[:] = device.read(system.virial).reshape(3, 3)
+
+    def another(self) -> CompressedPotential:
+        """Return the same compressed potential on the processor, where it takes single atoms as well."""
+        from fastdp.potential.compressed.potential import CompressedPotential
+
+        return CompressedPotential(self.model, self.precision)
 
     def make_engine(self, state: State, skin: float) -> Engine:
         """Return what makes whole steps on the device; see `DeviceEngine`."""

@@ -59,7 +59,7 @@ class Lattice:
         # Directions across all periodic vectors stand in for the open ones, so that there is an inverse.
         completed = vectors.copy()
         if len(spanning) < 3:
-            completed[~directions] = _null_space(spanning)
+            completed[~directions] = null_space(spanning)
         reciprocal = np.linalg.inv(completed)
         reciprocal[:, ~directions] = 0.0
         return cls(vectors, np.ascontiguousarray(reciprocal), np.linalg.norm(reciprocal, axis=0))
@@ -114,7 +114,7 @@ def _moves(present: list[int], basis: NDArray[np.float64]) -> list[list[tuple[in
     return pairs + triples
 
 
-def _null_space(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+def null_space(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return unit vectors across all of `vectors`, (k, 3), and across each other: (3 - k, 3)."""
     return np.linalg.svd(vectors)[2][len(vectors) :] if len(vectors) else np.eye(3)
 

@@ -50,7 +50,7 @@ class VerletList:
         Å. Sorted atoms (an image near the cell), then ghosts.
     extended_types : (capacity,) int32
     owner : (capacity,) int32
-        Sorted atom of which this is an image; itself for atoms.
+        Row that a force on this is added to: of the sorted atom of which it is an image, or of the ghost.
     images : (capacity, 3) int32
         extended_positions[e] is that of its owner (for atoms: that in the input) + images[e] @ cell.
     first : (n_atoms + 1,) int64
@@ -89,8 +89,7 @@ class VerletList:
         self._transform = reduction(lattice.vectors)
         self._reduced = Lattice.from_cell(self._transform @ lattice.vectors, self.periodic)
 
-        counts = np.bincount(self.types)
-        self.type_start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self.type_start = starts(self.types)
         self.order = np.zeros(self.n_atoms, dtype=np.int32)
         self.positions_at_build = np.zeros((self.n_atoms, 3))
         self.number_of_builds = 0
@@ -118,6 +117,11 @@ class VerletList:
         return np.column_stack([self.type_start[:-1], self.type_start[1:], types, np.zeros_like(types)])
 
     @property
+    def row_identifiers(self) -> NDArray[np.int64]:
+        """Number in the input of the atom that each row of forces belongs to, (n_rows,)."""
+        return self.order.astype(np.int64)
+
+    @property
     def bytes(self) -> int:
         """Memory held between builds, in bytes. A build needs up to 300 bytes per atom for its own use."""
         return sum(value.nbytes for value in vars(self).values() if isinstance(value, np.ndarray))
@@ -142,7 +146,7 @@ class VerletList:
         cell_list.choose_images(
             points, self._vectors, self._reduced.reciprocal, self._transform, images, wrapped
         )
-        low, high = _box(wrapped)
+        low, high = box_of(wrapped)
         grid = Grid.around(low, high, self.cutoff + self.skin)
         cell_list.sort_atoms(
             wrapped, grid.origin, grid.inverse_width, self.types, self.type_start, self.order
@@ -188,6 +192,7 @@ class VerletList:
             self.order,
             self.owner,
             self.images,
+            self.n_rows,
             self.n_extended,
             self.extended_positions,
         )
@@ -216,7 +221,7 @@ class VerletList:
         return True
 
     def _place_ghosts(self, wrapped: NDArray[np.float64], grid: Grid) -> None:
-        fractional_low, fractional_high = _box(wrapped @ self._reduced.reciprocal)
+        fractional_low, fractional_high = box_of(wrapped @ self._reduced.reciprocal)
         margin = (grid.reach * self._reduced.inverse_heights) * (1.0 + 1e-9)
         fractional_low, fractional_high = fractional_low - margin, fractional_high + margin
         # Along open directions all of these are zero, and so is the only image.
@@ -229,6 +234,7 @@ class VerletList:
         while True:
             self.n_extended = cell_list.place_ghosts(
                 self.n_atoms,
+                self.n_rows,
                 self._vectors,
                 self._reduced.reciprocal,
                 self._transform,
@@ -247,20 +253,26 @@ class VerletList:
 
     def _reserve_extended(self, capacity: int) -> None:
         """Make the extended arrays larger, keeping the atoms that they hold."""
-        self.extended_positions = _longer(self.extended_positions, capacity, self.n_atoms)
-        self.extended_types = _longer(self.extended_types, capacity, self.n_atoms)
-        self.images = _longer(self.images, capacity, self.n_atoms)
-        self.owner = _longer(self.owner, capacity, self.n_atoms)
+        self.extended_positions = _longer(self.extended_positions, capacity, self.n_rows)
+        self.extended_types = _longer(self.extended_types, capacity, self.n_rows)
+        self.images = _longer(self.images, capacity, self.n_rows)
+        self.owner = _longer(self.owner, capacity, self.n_rows)
+
+
+def starts(kinds: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return where the atoms of each kind start when sorted by it, (largest kind + 2,)."""
+    return np.concatenate([[0], np.cumsum(np.bincount(kinds))]).astype(np.int64)
 
 
 def _longer(array: NDArray[Scalar], length: int, n_kept: int) -> NDArray[Scalar]:
-    """Return an array of another length that begins with the first `n_kept` elements of this one."""
+    """Return an array of another length that begins with the first `n_kept` elements of this one, or all."""
+    n_kept = min(n_kept, len(array))
     result = np.zeros((length, *array.shape[1:]), dtype=array.dtype)
     result[:n_kept] = array[:n_kept]
     return result
 
 
-def _box(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def box_of(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the smallest and the largest coordinates, zeros where there is no point."""
     if len(points) == 0:
         return np.zeros(3), np.zeros(3)

@@ -46,4 +46,5 @@ def write_crash_frame(
     if evaluation is not None:
         atoms.calc = SinglePointCalculator(atoms, energy=evaluation.energy, forces=evaluation.forces)
     with writing(path):
-        ase.io.write(path, atoms, format="extxyz")
+        # One rank writes; ASE's parallel mode would wait for all.
+        ase.io.write(path, atoms, format="extxyz", parallel=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
@@ -25,6 +25,9 @@ class OutputFile(ABC):
     path : pathlib.Path
         Where it is.
     """
+
+    needs_atoms: ClassVar[bool] = True
+    """Whether `write` reads the atoms, and not only what was measured on them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -153,13 +153,16 @@ def closing_text(summary: RunSummary) -> str:
         )
         for stage in summary.stages
     ]
-    times: list[tuple[str, ...]] = [("time", "s", "%")]
-    times += [
-        (category, f"{seconds:.2f}", f"{100.0 * seconds / summary.loop_seconds:.1f}")
-        for category, seconds in summary.seconds.items()
-    ]
-    times.append(("all steps", f"{summary.loop_seconds:.2f}", "100.0"))
-    times.append(("before the first", f"{summary.start_seconds:.2f}", ""))
+    ranks = max((len(values) for values in summary.seconds_by_rank.values()), default=1)
+    extremes = ("min", "max") if ranks > 1 else ()
+    times: list[tuple[str, ...]] = [("time" if ranks == 1 else f"time of {ranks} ranks", "s", "%", *extremes)]
+    for category, seconds in summary.seconds.items():
+        values = summary.seconds_by_rank.get(category, [seconds])
+        span = (f"{min(values):.2f}", f"{max(values):.2f}") if ranks > 1 else ()
+        times.append((category, f"{seconds:.2f}", f"{100.0 * seconds / summary.loop_seconds:.1f}", *span))
+    nothing = ("",) * len(extremes)
+    times.append(("all steps", f"{summary.loop_seconds:.2f}", "100.0", *nothing))
+    times.append(("before the first", f"{summary.start_seconds:.2f}", "", *nothing))
     return "\n".join(
         [
             "",

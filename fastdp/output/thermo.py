@@ -45,6 +45,8 @@ class ThermoTable(OutputFile):
     Each row goes to the system in one piece, so that readers only ever see whole rows.
     """
 
+    needs_atoms = False
+
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._file: BinaryIO | None = None

@@ -55,7 +55,8 @@ def by_symbol(dispatcher: Any) -> Callable[..., None]:
 
     @intrinsic
     def call(typingctx: Any, arguments: Any) -> Any:
-        argument_types: tuple[types.Type, ...] = tuple(arguments)
+        given: tuple[types.Type, ...] = tuple(arguments)
+        argument_types = tuple(types.unliteral(item) for item in given)
         if argument_types not in dispatcher.overloads:
             # Compiled here, it would be missing when the caller is next loaded from its cache.
             raise TypingError(f"{dispatcher.py_func.__name__} was not published for {argument_types}")
@@ -64,7 +65,12 @@ def by_symbol(dispatcher: Any) -> Callable[..., None]:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             function_type = context.call_conv.get_function_type(types.none, argument_types)
             function = cgutils.get_or_insert_function(builder.module, function_type, name)
-            unpacked = cgutils.unpack_tuple(builder, values[0], len(argument_types))
+            unpacked = [
+                context.cast(builder, value, have, wanted)
+                for value, have, wanted in zip(
+                    cgutils.unpack_tuple(builder, values[0], len(given)), given, argument_types, strict=True
+                )
+            ]
             status, _ = context.call_conv.call_function(
                 builder, function, types.none, argument_types, unpacked
             )

@@ -86,6 +86,10 @@ class Potential(ABC):
         """Return what a run takes of another memory than that of the process, in words."""
         return []
 
+    def another(self) -> Potential | None:
+        """Return the same potential with buffers of its own, or None if it is the model as trained."""
+        return None
+
     @abstractmethod
     def evaluate(
         self,

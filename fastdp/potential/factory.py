@@ -74,6 +74,7 @@ def make_potential(
     gpu_products: Products = "full",
     report: Callable[[str], None] = lambda _: None,
     state: Mapping[str, NDArray[Any]] | None = None,
+    ranks: int = 1,
 ) -> Potential:
     """Make a potential for a structure.
 
@@ -95,6 +96,8 @@ def make_potential(
         Told, line by line, what is done and what came out.
     state : mapping of str to array, optional
         `Potential.state_arrays()` of an earlier potential, to get the very same again.
+    ranks : int
+        That share the structure; a GPU serves one as yet.
 
     Returns
     -------
@@ -103,15 +106,20 @@ def make_potential(
     Raises
     ------
     BackendError
-        If there is no such backend.
+        If there is no such backend, or not for several ranks.
     InputError
         If the tolerance cannot be met, or the structure does not fit the model.
     """
     if backend == "auto":
-        backend, reason = _fastest_backend()
+        backend, reason = _fastest_backend(ranks)
         report(f"backend: {backend} (chosen automatically: {reason})")
     else:
         report(f"backend: {backend}")
+    if backend == "cuda" and ranks > 1:
+        raise BackendError(
+            f'backend = "cuda" serves one process as yet, and there are {ranks} ranks: start one, or use '
+            'backend = "cpu"'
+        )
     maker = BACKENDS.get(backend)
     if maker is None:
         raise BackendError(
@@ -180,8 +188,10 @@ def _atoms(request: Request) -> Atoms:
     )
 
 
-def _fastest_backend() -> tuple[str, str]:
+def _fastest_backend(ranks: int) -> tuple[str, str]:
     """Return the backend that "auto" means on this machine, and why."""
+    if ranks > 1:
+        return "cpu", "there are several ranks"
     from fastdp.gpu.device.choice import why_no_card
 
     reason = why_no_card()

@@ -69,32 +69,50 @@ class ReferencePotential(Potential):
         virial : bool
             Whether the virial is wanted.
         between : callable, optional
-            Called before anything else.
+            Called when the atoms are through that see no ghost of another rank.
 
         Raises
         ------
         PairTooCloseError
             If two atoms are on top of each other.
         """
+        # In the order of the rows that forces act on: sorted atoms, then ghosts that other ranks own.
+        found = Evaluation.empty(neighbours.n_rows)
+        segments = neighbours.segments
+        for start, stop, _, _ in segments[segments[:, 3] == 0]:
+            self._add_centres(found, neighbours, start, stop)
         if between is not None:
             between()
-        _clear(result)
-        n_atoms, first, order = neighbours.n_atoms, neighbours.first, neighbours.order
-        positions, types = neighbours.extended_positions, neighbours.extended_types
-        for start, stop in _chunks(first[: n_atoms + 1]):
-            rows = neighbours.neighbours[first[start] : first[stop]]
-            centre = np.repeat(np.arange(start, stop), np.diff(first[start : stop + 1]))
-            self._add(
-                result,
-                atoms=order[start:stop],
-                atom_types=types[start:stop],
-                centre=centre - start,
-                neighbour=order[neighbours.owner[rows]],
-                neighbour_types=types[rows],
-                vectors=positions[rows] - positions[centre],
-            )
+        for start, stop, _, _ in segments[segments[:, 3] == 1]:
+            self._add_centres(found, neighbours, start, stop)
+        n_atoms, order = neighbours.n_atoms, neighbours.order
+        result.atomic_energies[order] = found.atomic_energies[:n_atoms]
+        result.forces[order] = found.forces[:n_atoms]
+        result.ghost_forces = found.forces[n_atoms:]
+        result.virial[:] = found.virial
         result.energy = float(np.sum(result.atomic_energies))
         result.virial_is_current = virial
+
+    def _add_centres(self, found: Evaluation, neighbours: VerletList, begin: int, end: int) -> None:
+        """Add what the sorted atoms from `begin` to `end` contribute."""
+        first, positions, types = neighbours.first, neighbours.extended_positions, neighbours.extended_types
+        for start, stop in _chunks(first[begin : end + 1]):
+            start, stop = begin + start, begin + stop
+            columns = neighbours.neighbours[first[start] : first[stop]]
+            centre = np.repeat(np.arange(start, stop), np.diff(first[start : stop + 1]))
+            try:
+                self._add(
+                    found,
+                    atoms=np.arange(start, stop),
+                    atom_types=types[start:stop],
+                    centre=centre - start,
+                    neighbour=neighbours.owner[columns],
+                    neighbour_types=types[columns],
+                    vectors=positions[columns] - positions[centre],
+                )
+            except PairTooCloseError as error:
+                i, j = (int(neighbours.row_identifiers[row]) for row in error.atoms)
+                raise _coincidence(i, j) from None
 
     def evaluate_pairs(
         self,
@@ -102,6 +120,7 @@ class ReferencePotential(Potential):
         centre: NDArray[np.integer],
         neighbour: NDArray[np.integer],
         vectors: Array,
+        n_centres: int | None = None,
     ) -> Evaluation:
         """Return energy, forces and virial from a plain list of pairs.
 
@@ -113,6 +132,8 @@ class ReferencePotential(Potential):
             Atoms of each pair; each pair occurs in both directions, and once for every periodic image.
         vectors : (n_pairs, 3) float64
             From the centre to the neighbour (image), Å; pairs beyond the cutoff may be there.
+        n_centres : int, optional
+            Atoms from this one on are neighbours only, and have no energy; by default all have.
 
         Returns
         -------
@@ -125,7 +146,8 @@ class ReferencePotential(Potential):
         """
         result = Evaluation.empty(len(types))
         order = np.argsort(centre, kind="stable")
-        first = np.searchsorted(centre[order], np.arange(len(types) + 1))
+        n_centres = len(types) if n_centres is None else n_centres
+        first = np.searchsorted(centre[order], np.arange(n_centres + 1))
         for start, stop in _chunks(first):
             pairs = order[first[start] : first[stop]]
             self._add(
@@ -157,7 +179,7 @@ class ReferencePotential(Potential):
         if np.any(r == 0.0):
             pair = int(np.argmin(r))
             i, j = int(atoms[centre[pair]]), int(neighbour[pair])
-            raise PairTooCloseError(f"atoms {i} and {j} are on top of each other", atoms=(i, j))
+            raise _coincidence(i, j)
         near = np.flatnonzero(r < self.cutoff)
         if not self.every_neighbour:
             kept = nearest_within_selection(
@@ -184,10 +206,8 @@ class ReferencePotential(Potential):
             result.virial -= g.T @ neighbourhood.vectors
 
 
-def _clear(result: Evaluation) -> None:
-    result.atomic_energies[:] = 0.0
-    result.forces[:] = 0.0
-    result.virial[:] = 0.0
+def _coincidence(i: int, j: int) -> PairTooCloseError:
+    return PairTooCloseError(f"atoms {i} and {j} are on top of each other", atoms=(i, j))
 
 
 def _chunks(first: NDArray[np.integer]) -> Iterator[tuple[int, int]]:

@@ -11,14 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from fastdp.config.render import resolved_text
+from fastdp.config.schema import Configuration
 from fastdp.config.settings import run_settings, velocity_settings
 from fastdp.dynamics.state import State
 from fastdp.dynamics.velocities import prepare_velocities
+from fastdp.model.description import DeepPotential
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.output.checkpoint import Checkpoint
 from fastdp.potential.base import Potential
 from fastdp.potential.factory import make_potential
 from fastdp.potential.reference import ReferencePotential
+from fastdp.simulation.audit import Audit
 from fastdp.simulation.device_simulation import DeviceSimulation
 from fastdp.simulation.inputs import Inputs
 from fastdp.simulation.overflow import OverflowWatch
@@ -27,13 +30,21 @@ from fastdp.simulation.reporter import Reporter
 from fastdp.simulation.settings import Provenance
 from fastdp.simulation.simulation import Simulation
 from fastdp.simulation.trial import forecast, try_start
+from fastdp.simulation.trigger import EverySteps, Observer, Operation
 from fastdp.structure.structure import Structure
 
 
 def make_ready(
-    inputs: Inputs, threads: int, reporter: Reporter, *, checkpoint: Checkpoint | None = None
+    inputs: Inputs,
+    threads: int,
+    reporter: Reporter,
+    *,
+    checkpoint: Checkpoint | None = None,
+    ranks: int = 1,
 ) -> Potential:
     """Say what is going to be run, make the potential, and forecast what a new run will take.
+
+    With several ranks this is for rank 0, and `forecast_together` forecasts.
 
     Parameters
     ----------
@@ -44,6 +55,8 @@ def make_ready(
         Told everything.
     checkpoint : Checkpoint, optional
         Of a run that is continued: its potential is made again.
+    ranks : int
+        That the run is for.
 
     Returns
     -------
@@ -56,7 +69,7 @@ def make_ready(
         If the potential cannot be evaluated at the start structure.
     """
     configuration = inputs.configuration
-    for line in _summary_lines(inputs, threads):
+    for line in _summary_lines(inputs, threads, ranks):
         reporter.message(line)
     table = configuration.potential
     potential = make_potential(
@@ -68,8 +81,9 @@ def make_ready(
         gpu_products=table.gpu_products,
         report=reporter.message,
         state=None if checkpoint is None else potential_state_of(checkpoint),
+        ranks=ranks,
     )
-    if checkpoint is None:
+    if checkpoint is None and ranks == 1:
         skin = configuration.neighbours.skin_A
         trial = try_start(potential, inputs.structure, inputs.types, skin)
         for line in overflow_watch(inputs, potential).warnings(trial.neighbours):
@@ -152,7 +166,39 @@ def build_simulation(
         reporter=reporter,
         checkpoint=checkpoint,
         when_built=warn_of_overflow,
+        observers=audits(inputs.configuration, inputs.description, potential, neighbours, reporter),
     )
+
+
+def audits(
+    configuration: Configuration,
+    description: DeepPotential,
+    potential: Potential,
+    neighbours: VerletList,
+    reporter: Reporter,
+) -> list[Observer]:
+    """Return what compares a compressed potential with the model as trained, at the steps of the trajectory.
+
+    Parameters
+    ----------
+    configuration : Configuration
+    description : DeepPotential
+    potential : Potential
+    neighbours : VerletList
+        Of the run.
+    reporter : Reporter
+
+    Returns
+    -------
+    list of Observer
+        Empty if no atoms are to be drawn, or the potential is the model as trained.
+    """
+    table = configuration.potential
+    second = potential.another() if table.audit_atoms > 0 else None
+    if second is None:
+        return []
+    audit = Audit(second, description, neighbours, table.tolerance, table.audit_atoms, reporter.warning)
+    return [Observer(Operation(EverySteps(configuration.output.trajectory.every), audit.act), audit.lines)]
 
 
 def overflow_watch(inputs: Inputs, potential: Potential) -> OverflowWatch:
@@ -191,7 +237,7 @@ def provenance(inputs: Inputs) -> Provenance:
     )
 
 
-def _summary_lines(inputs: Inputs, threads: int) -> list[str]:
+def _summary_lines(inputs: Inputs, threads: int, ranks: int) -> list[str]:
     configuration, structure = inputs.configuration, inputs.structure
     counts = ", ".join(f"{count} {name}" for name, count in Counter(structure.symbols).items())
     output = configuration.output
@@ -207,7 +253,7 @@ def _summary_lines(inputs: Inputs, threads: int) -> list[str]:
         *(f"note: {note}" for note in structure.notes),
         f"velocities: {velocities}",
         *(f"stage {number}: {stage.describe()}" for number, stage in enumerate(configuration.stage, start=1)),
-        f"threads: {threads}",
+        f"threads: {threads}" if ranks == 1 else f"ranks: {ranks}, threads of each: {threads}",
         f"output: {output.directory}: {output.trajectory.file} every {output.trajectory.every} steps, "
         f"{output.thermo.file} every {output.thermo.every}, "
         f"{output.checkpoint.file} every {output.checkpoint.every}",

@@ -81,6 +81,7 @@ class DeviceSimulation(Simulation):
         if stage.step == stage.settings.steps or self._steps_until_due(0) == 0:
             with self._timers.measure("output"):
                 self._fetch()
+                self._prepare_observers()
         self._operate()
 
     def _steps_until_due(self, least: int = 1) -> int:
@@ -88,6 +89,15 @@ class DeviceSimulation(Simulation):
         step = self._state.step + least
         periods = [o.trigger.period for o in self._operations if isinstance(o.trigger, EverySteps)]
         return min((least + -step % period for period in periods), default=self._engine.longest_chunk)
+
+    def _prepare_observers(self) -> None:
+        """Build the list of the host, through which observers look at the atoms."""
+        if self._observers:
+            neighbours = self._force_field.neighbours
+            builds = neighbours.number_of_builds
+            neighbours.build(self._state.positions)
+            # The run's list is the device's.
+            neighbours.number_of_builds = builds
 
     def _fetch(self) -> None:
         """Bring the present state to the host, if it is not there."""

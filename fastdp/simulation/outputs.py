@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import fastdp
@@ -14,6 +15,8 @@ from fastdp.output.files import refuse_existing
 from fastdp.output.h5md import TrajectoryFile
 from fastdp.output.output_file import Arrays, OutputFile, Position
 from fastdp.output.thermo import ThermoTable
+from fastdp.parallel.communicator import Communicator
+from fastdp.simulation.collected import CollectedSystem
 from fastdp.simulation.settings import OutputSettings, Provenance
 from fastdp.simulation.trigger import EverySteps, Operation
 
@@ -61,10 +64,22 @@ class Outputs:
         Which files, and how often.
     provenance : Provenance
         What the trajectory says about the run.
+    collected : CollectedSystem
+        Brings together what is written. Where there are several ranks, all of them call all methods, and
+        rank 0 writes.
+    communicator : Communicator
     """
 
-    def __init__(self, settings: OutputSettings, provenance: Provenance) -> None:
+    def __init__(
+        self,
+        settings: OutputSettings,
+        provenance: Provenance,
+        collected: CollectedSystem,
+        communicator: Communicator,
+    ) -> None:
         self._settings = settings
+        self._collected = collected
+        self._communicator = communicator
         self._files: list[OutputFile] = []
         self.operations: list[Operation] = []
         if settings.trajectory is not None:
@@ -75,12 +90,14 @@ class Outputs:
                 author=provenance.author,
             )
             self._files.append(trajectory)
-            self.operations.append(Operation(EverySteps(settings.trajectory.every), trajectory.write))
+            self.operations.append(
+                Operation(EverySteps(settings.trajectory.every), partial(self._write, trajectory))
+            )
         if settings.thermo is not None:
             thermo = ThermoTable(settings.directory / settings.thermo.file)
             self._files.append(thermo)
             self.operations.append(
-                Operation(EverySteps(settings.thermo.every), thermo.write, needs_virial=True)
+                Operation(EverySteps(settings.thermo.every), partial(self._write, thermo), needs_virial=True)
             )
 
     @property
@@ -88,14 +105,24 @@ class Outputs:
         """Where the files are."""
         return tuple(file.path for file in self._files)
 
+    def _write(self, file: OutputFile, snapshot: Snapshot) -> None:
+        whole = self._collected.snapshot(snapshot, atoms=file.needs_atoms)
+        if whole is not None:
+            file.write(whole)
+
     def create(self, snapshot: Snapshot, *, overwrite: bool) -> None:
         """Start all files; with `overwrite`, remove those of an earlier run first."""
+        whole = self._collected.snapshot(snapshot, atoms=True)
+        self._communicator.on_root(lambda: self._create(whole, overwrite))
+
+    def _create(self, whole: Snapshot | None, overwrite: bool) -> None:
+        assert whole is not None
         if overwrite:
             # Checkpoints go first: none may be left that belongs to files that are gone.
             for path in output_paths(self._settings):
                 path.unlink(missing_ok=True)
         for file in self._files:
-            file.create(snapshot)
+            file.create(whole)
 
     def resume(self, snapshot: Snapshot, checkpoint: Checkpoint) -> list[str]:
         """Continue all files where they were at `checkpoint`, and start those that it does not know.
@@ -114,6 +141,11 @@ class Outputs:
         OutputExistsError
             If a file that has to be started exists.
         """
+        whole = self._collected.snapshot(snapshot, atoms=True)
+        return self._communicator.on_root(lambda: self._resume(whole, checkpoint)) or []
+
+    def _resume(self, snapshot: Snapshot | None, checkpoint: Checkpoint) -> list[str]:
+        assert snapshot is not None
         positions: Mapping[str, Position] = checkpoint.header["outputs"]
         new = [file for file in self._files if file.path.name not in positions]
         refuse_existing(file.path for file in new)

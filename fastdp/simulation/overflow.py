@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastdp.model.description import DeepPotential
-from fastdp.neighbours.selection import count_overflow
+from fastdp.neighbours.selection import Overflow, count_overflow
 from fastdp.neighbours.verlet_list import VerletList
+from fastdp.parallel.communicator import SERIAL, Communicator
 
 
 class OverflowWatch:
@@ -17,10 +18,15 @@ class OverflowWatch:
     description : DeepPotential
     truncates : bool
         Whether the potential drops the farthest as the trainer does; otherwise it keeps all.
+    communicator : Communicator
+        Ranks that have other atoms, and call `warnings` together.
     """
 
-    def __init__(self, description: DeepPotential, *, truncates: bool) -> None:
+    def __init__(
+        self, description: DeepPotential, *, truncates: bool, communicator: Communicator = SERIAL
+    ) -> None:
         self._description = description
+        self._communicator = communicator
         self._consequence = (
             "the farthest are dropped, as the trainer does, and the energy jumps when they change"
             if truncates
@@ -37,7 +43,8 @@ class OverflowWatch:
             Just built.
         """
         selection, names = self._description.descriptor.selection, self._description.type_names
-        found = count_overflow(neighbours, self._description.cutoff, selection)
+        own = count_overflow(neighbours, self._description.cutoff, selection)
+        found = Overflow(self._communicator.maximum(own.largest), self._communicator.sum(own.overflowing))
         new = (found.overflowing > 0) & ~self._reported
         self._reported |= new
         return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -94,7 +94,9 @@ class RunSummary:
     loop_seconds : float
         Wall time of those steps, s.
     seconds : dict of str to float
-        Parts of `loop_seconds` by category, with the rest under `other`, s.
+        Parts of `loop_seconds` by category, with the rest under `other`, s; means over ranks.
+    seconds_by_rank : dict of str to list of float
+        The same for each rank.
     neighbour_builds : int
         How often the neighbour list was built during those steps.
     speed : Speed
@@ -111,6 +113,7 @@ class RunSummary:
     neighbour_builds: int
     speed: Speed
     files: tuple[Path, ...]
+    seconds_by_rank: dict[str, list[float]] = field(default_factory=dict)
 
 
 class Reporter:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
 import numba
+import numpy as np
 from numpy.typing import NDArray
 
 import fastdp
@@ -18,7 +20,11 @@ from fastdp.neighbours.verlet_list import VerletList
 from fastdp.output.checkpoint import Checkpoint, write_checkpoint
 from fastdp.output.crash_frame import write_crash_frame
 from fastdp.output.files import run_lock, writing
+from fastdp.parallel.decomposed_list import DecomposedList
+from fastdp.parallel.domain import Domain
 from fastdp.potential.base import Potential
+from fastdp.simulation.collected import CollectedSystem
+from fastdp.simulation.decomposed_force_field import DecomposedForceField
 from fastdp.simulation.force_field import NeighbourForceField
 from fastdp.simulation.guards import check_step
 from fastdp.simulation.outputs import Outputs, check_outputs
@@ -33,8 +39,9 @@ from fastdp.simulation.reporter import Progress, Reporter, RunSummary, Speed, St
 from fastdp.simulation.settings import Provenance, RunSettings
 from fastdp.simulation.signals import StopRequest
 from fastdp.simulation.stage import Stage
-from fastdp.simulation.timers import Timers
-from fastdp.simulation.trigger import EverySeconds, EverySteps, Operation
+from fastdp.simulation.timers import BETWEEN_RANKS, CATEGORIES, Timers
+from fastdp.simulation.trial import Trial, try_start_together
+from fastdp.simulation.trigger import EverySeconds, EverySteps, Observer, Operation
 
 
 class Simulation:
@@ -47,7 +54,8 @@ class Simulation:
     potential : Potential
         Gives the forces; of a continued run, made from `potential_state_of(checkpoint)`.
     neighbours : VerletList
-        For these atoms, with at least the potential's cutoff; not yet built.
+        For these atoms, with at least the potential's cutoff; not yet built. A `DecomposedList` where other
+        ranks have other atoms; all of them then call all methods together.
     settings : RunSettings
         Stages, guards and output.
     provenance : Provenance
@@ -60,6 +68,10 @@ class Simulation:
         Where to continue; None starts a new run.
     when_built : callable, optional
         Given the neighbour list each time that it was built.
+    domain : Domain, optional
+        Which rank owns what, with a `DecomposedList`.
+    observers : sequence of Observer
+        Look on, and are asked for their lines when the run is through.
 
     Raises
     ------
@@ -86,8 +98,11 @@ class Simulation:
         reporter: Reporter | None = None,
         checkpoint: Checkpoint | None = None,
         when_built: Callable[[VerletList], object] = lambda _: None,
+        domain: Domain | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._state = state
+        self._communicator = state.communicator
         self._settings = settings
         self._provenance = provenance or Provenance()
         self._potential_state = potential_state or {}
@@ -96,22 +111,33 @@ class Simulation:
         if checkpoint is not None:
             check_same_run(checkpoint, settings, self._provenance, neighbours)
 
-        self._timers = Timers()
-        self._force_field = NeighbourForceField(potential, neighbours, self._timers, when_built)
+        self._domain = domain
+        if domain is None:
+            self._timers = Timers()
+            self._force_field: NeighbourForceField = NeighbourForceField(
+                potential, neighbours, self._timers, when_built
+            )
+        else:
+            assert isinstance(neighbours, DecomposedList)
+            self._timers = Timers((*CATEGORIES, *BETWEEN_RANKS))
+            self._force_field = DecomposedForceField(potential, neighbours, self._timers, when_built, domain)
         self._snapshot = Snapshot(state, self._force_field.evaluation)
         # All stages are tried now, so that one that cannot work is found before the run.
         stages = [Stage(stage, number, state) for number, stage in enumerate(settings.stages, start=1)]
         self._stage = stages[0]
         self._completed: list[StageSummary] = []
 
-        self._outputs = Outputs(settings.output, self._provenance)
+        self._collected = CollectedSystem(state)
+        self._outputs = Outputs(settings.output, self._provenance, self._collected, self._communicator)
         self._checkpoint_path = settings.output.directory / settings.output.checkpoint.file
         self._checkpoint_step = -1
         self._keep_checkpoint = True
         self._operations = [
             *self._outputs.operations,
             Operation(EverySteps(settings.output.checkpoint.every), self._save),
+            *(observer.operation for observer in observers),
         ]
+        self._observers = observers
         self._steps_before = 0
         self._time_before = 0.0
         self._builds_before = 0
@@ -144,27 +170,50 @@ class Simulation:
         """
         started = time.perf_counter()
         if self._checkpoint is None:
-            check_outputs(self._settings.output, overwrite=overwrite)
+            self._communicator.on_root(lambda: check_outputs(self._settings.output, overwrite=overwrite))
             self._start()
         else:
             self._load(self._checkpoint)
-        directory = self._settings.output.directory
-        with writing(directory):
-            directory.mkdir(parents=True, exist_ok=True)
-        with StopRequest() as stop, run_lock(directory / f".{self._checkpoint_path.name}.lock"):
+        with ExitStack() as stack:
+            stop = stack.enter_context(StopRequest())
+            self._communicator.on_root(lambda: self._lock_directory(stack))
             try:
                 self._open(overwrite)
                 self._begin_timing()
                 self._reporter.started(self._progress())
                 self._run_stages(stop)
             except SimulationError as error:
+                # Only together can ranks write a frame.
+                if self._communicator.size > 1 and not error.on_all_ranks:
+                    raise
                 raise self._crash(error) from error
             finally:
                 self._reporter.stopped()
                 self._outputs.close()
         summary = self._summary(self._loop_start - started)
+        for observer in self._observers:
+            for line in observer.closing():
+                self._reporter.message(line)
         self._reporter.finished(summary)
         return summary
+
+    def try_start(self) -> Trial:
+        """Evaluate the start of a run on several ranks and take the time; all of them call this together.
+
+        Raises
+        ------
+        StructureError
+            On all ranks, if it cannot be evaluated.
+        """
+        assert isinstance(self._force_field, DecomposedForceField)
+        return try_start_together(self._force_field, self._state)
+
+    def _lock_directory(self, stack: ExitStack) -> None:
+        """Make the directory of the output, and keep other runs out of it."""
+        directory = self._settings.output.directory
+        with writing(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(run_lock(directory / f".{self._checkpoint_path.name}.lock"))
 
     def _start(self) -> None:
         """Get the forces at the start of a new run."""
@@ -185,16 +234,19 @@ class Simulation:
         neighbours = self._force_field.neighbours
         neighbours.build(sections["neighbours"]["positions_at_build"])
         neighbours.update(self._state.positions)
+        if isinstance(self._force_field, DecomposedForceField):
+            self._force_field.fit()
         load_evaluation(self._force_field.evaluation, sections["evaluation"])
         self._force_field.current = True
         self._measure()
         self._checkpoint_step = -1 if checkpoint.newest_is_damaged else self._state.step
         self._keep_checkpoint = not checkpoint.newest_is_damaged
-        threads = numba.get_num_threads()
-        if (header["fastdp_version"], header["threads"]) != (fastdp.__version__, threads):
+        before = (header["fastdp_version"], _machine(header.get("grid", [1, 1, 1]), header["threads"]))
+        now = (fastdp.__version__, _machine(self._grid, numba.get_num_threads()))
+        if before != now:
             self._reporter.warning(
-                f"the checkpoint was written by fastdp {header['fastdp_version']} on {header['threads']}"
-                f" threads, this is {fastdp.__version__} on {threads}: the run continues, but not bit for bit"
+                f"the checkpoint was written by fastdp {before[0]} on {before[1]}, this is {now[0]} on"
+                f" {now[1]}: the run continues, but not bit for bit"
             )
 
     def _open(self, overwrite: bool) -> None:
@@ -211,14 +263,18 @@ class Simulation:
         stages = self._settings.stages
         while True:
             while self._stage.step < self._stage.settings.steps:
-                if stop.signal_name is not None:
+                # A signal may come to some ranks only, but all stop after the same step.
+                if self._communicator.any(stop.signal_name is not None):
                     self._save(self._snapshot)
-                    raise Interrupted(
-                        f"stopped by {stop.signal_name} after step {self._state.step} of {self._total_steps};"
-                        f" {self._checkpoint_path} is written, continue with --resume"
+                    names = self._communicator.gather_objects(stop.signal_name)
+                    interruption = Interrupted(
+                        f"stopped by {next(name for name in names if name)} after step {self._state.step} of"
+                        f" {self._total_steps}; {self._checkpoint_path} is written, continue with --resume"
                     )
+                    interruption.on_all_ranks = True
+                    raise interruption
                 self._make_step()
-            summary = self._stage.summary(self._state.n_atoms)
+            summary = self._stage.summary(self._state.n_total)
             self._reporter.stage_finished(summary)
             if self._stage.number == len(stages):
                 self._save(self._snapshot)
@@ -261,15 +317,24 @@ class Simulation:
             return
         # The files first: a checkpoint must never count frames that a loss of power can take back.
         self._outputs.sync()
-        write_checkpoint(self._checkpoint_path, self._record(), keep=self._keep_checkpoint)
+        record = self._record()
+        if record is not None:
+            write_checkpoint(self._checkpoint_path, record, keep=self._keep_checkpoint)
         self._checkpoint_step = snapshot.state.step
         self._keep_checkpoint = True
 
-    def _record(self) -> Checkpoint:
+    def _record(self) -> Checkpoint | None:
+        """Return the checkpoint of the present step, None on ranks that do not write it."""
         neighbours = self._force_field.neighbours
+        state = self._collected.state(self._state)
+        evaluation = self._collected.evaluation(self._force_field.evaluation, self._state)
+        built_at = self._collected.rows("positions_at_build", neighbours.positions_at_build, self._state)
+        if state is None or evaluation is None or built_at is None:
+            return None
         header = {
             "fastdp_version": fastdp.__version__,
             "threads": numba.get_num_threads(),
+            "grid": self._grid,
             "input": self._provenance.input_text,
             "seed": self._provenance.seed,
             "identity": identity(self._provenance, neighbours),
@@ -281,9 +346,10 @@ class Simulation:
             "outputs": self._outputs.positions(),
         }
         sections = {
-            "state": self._state.to_arrays(),
-            "evaluation": evaluation_to_arrays(self._force_field.evaluation),
-            "neighbours": {"positions_at_build": neighbours.positions_at_build},
+            "state": state.to_arrays(),
+            "evaluation": evaluation_to_arrays(evaluation),
+            "neighbours": {"positions_at_build": built_at},
+            "planes": {} if self._domain is None else self._domain.regions.to_arrays(),
             "potential": self._potential_state,
             **self._stage.sections(),
             **self._outputs.waiting(),
@@ -292,16 +358,26 @@ class Simulation:
 
     def _crash(self, error: SimulationError) -> SimulationError:
         """Save the frame that stopped the run, and return the error that says so."""
-        evaluation = self._force_field.evaluation if self._force_field.current else None
+        evaluation = None
+        if self._force_field.current:
+            evaluation = self._collected.evaluation(self._force_field.evaluation, self._state)
+        state = self._collected.state(self._state)
         path = self._settings.output.directory / self._settings.output.crash_file
         found = error.at_step(self._state.step)
-        try:
-            write_crash_frame(path, self._state, evaluation, found)
-            note = f"the frame is in {path}"
-        except FastDPError as failure:
-            note = f"the frame is lost ({failure})"
-        reason = f"{error.reason}; {note}, the last checkpoint is that of step {self._checkpoint_step}"
-        return type(error)(reason, step=self._state.step, atoms=error.atoms)
+        note = ""
+        if state is not None:
+            try:
+                write_crash_frame(path, state, evaluation, found)
+                note = f"; the frame is in {path}"
+            except FastDPError as failure:
+                note = f"; the frame is lost ({failure})"
+        reason = f"{error.reason}{note}, the last checkpoint is that of step {self._checkpoint_step}"
+        return error.with_reason(reason, self._state.step)
+
+    @property
+    def _grid(self) -> list[int]:
+        """Ranks along each axis."""
+        return [1, 1, 1] if self._domain is None else list(self._domain.regions.shape)
 
     @property
     def _total_steps(self) -> int:
@@ -313,6 +389,9 @@ class Simulation:
             Operation(EverySeconds(self._reporter.interval_seconds), self._report_progress)
         )
         self._timers.reset()
+        if self._domain is not None:
+            # What was compiled meanwhile says nothing about the work of a step.
+            self._domain.balancer.reset()
         self._steps_before = self._state.step
         self._time_before = self._state.time_ps
         self._builds_before = self._force_field.neighbours.number_of_builds
@@ -324,7 +403,7 @@ class Simulation:
         nanoseconds = (self._state.time_ps - self._time_before) * 1e-3
         return Speed(
             nanoseconds_per_day=nanoseconds / seconds * 86400.0,
-            microseconds_per_atom_step=seconds / (steps * self._state.n_atoms) * 1e6
+            microseconds_per_atom_step=seconds / (steps * self._state.n_total) * 1e6
             if steps
             else float("nan"),
         )
@@ -339,7 +418,7 @@ class Simulation:
             time_ps=self._state.time_ps,
             temperature=self._snapshot.temperature,
             speed=speed,
-            seconds_left=steps_left * self._state.n_atoms * speed.microseconds_per_atom_step * 1e-6,
+            seconds_left=steps_left * self._state.n_total * speed.microseconds_per_atom_step * 1e-6,
         )
 
     def _report_progress(self, snapshot: Snapshot) -> None:
@@ -349,13 +428,21 @@ class Simulation:
         loop_seconds = time.perf_counter() - self._loop_start
         seconds = dict(self._timers.seconds)
         seconds["other"] = loop_seconds - sum(seconds.values())
+        by_rank = self._communicator.all_gather(np.array(list(seconds.values())))
         return RunSummary(
             stages=tuple(self._completed),
             steps=self._state.step - self._steps_before,
             start_seconds=start_seconds,
             loop_seconds=loop_seconds,
-            seconds=seconds,
+            seconds=dict(zip(seconds, by_rank.mean(axis=0).tolist(), strict=True)),
+            seconds_by_rank=dict(zip(seconds, by_rank.T.tolist(), strict=True)),
             neighbour_builds=self._force_field.neighbours.number_of_builds - self._builds_before,
             speed=self._speed(),
             files=(*self._outputs.paths, self._checkpoint_path),
         )
+
+
+def _machine(grid: Sequence[int], threads: int) -> str:
+    """Say what a run goes on; as much of it as decides about the last bits of its results."""
+    ranks = "" if list(grid) == [1, 1, 1] else f"{'×'.join(map(str, grid))} ranks of "
+    return f"{ranks}{threads} threads"

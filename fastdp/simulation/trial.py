@@ -17,6 +17,7 @@ from fastdp.errors import SimulationError, StructureError
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.output.progress import duration_text
 from fastdp.potential.base import Evaluation, Potential
+from fastdp.simulation.decomposed_force_field import DecomposedForceField
 from fastdp.simulation.settings import RunSettings, StageSettings
 from fastdp.structure.structure import Structure
 from fastdp.units import PS_PER_FS
@@ -96,6 +97,48 @@ def try_start(potential: Potential, structure: Structure, types: NDArray[np.int3
     )
 
 
+def try_start_together(force_field: DecomposedForceField, state: State) -> Trial:
+    """Evaluate the start of a run on several ranks, all of which call this together.
+
+    Parameters
+    ----------
+    force_field : DecomposedForceField
+    state : State
+        The atoms of this rank, which are wrapped into the cell.
+
+    Returns
+    -------
+    Trial
+        With the times and the memory of the rank that needs most.
+
+    Raises
+    ------
+    StructureError
+        On all ranks, if the potential cannot be evaluated there, or is not finite.
+    """
+    communicator = state.communicator
+    try:
+        force_field.compute(state)
+    except SimulationError as error:
+        refusal = StructureError(f"the start structure cannot be run: {error.reason}")
+        refusal.on_all_ranks = error.on_all_ranks
+        raise refusal from error
+    evaluation = force_field.evaluation
+    if communicator.any(not (math.isfinite(evaluation.energy) and np.isfinite(evaluation.forces).all())):
+        refusal = StructureError(
+            f"the start structure cannot be run: its energy is {evaluation.energy} eV and not all forces "
+            "are finite"
+        )
+        refusal.on_all_ranks = True
+        raise refusal
+    force_field.virial = False
+    evaluation_seconds = min(_seconds(lambda: force_field.compute(state)) for _ in range(TIMED_EVALUATIONS))
+    force_field.virial = True
+    build_seconds = _seconds(lambda: force_field.neighbours.build(state.positions))
+    most = communicator.maximum(np.array([evaluation_seconds, build_seconds, _peak_bytes()]))
+    return Trial(force_field.neighbours, evaluation, float(most[0]), float(most[1]), int(most[2]))
+
+
 def forecast(trial: Trial, state: State, settings: RunSettings, skin: float) -> list[str]:
     """Return what a run will take, in words.
 
@@ -123,20 +166,22 @@ def forecast(trial: Trial, state: State, settings: RunSettings, skin: float) -> 
     )
     per_step = seconds / max(steps, 1)
     lines = [
-        f"time: about {1e3 * per_step:.3g} ms a step ({1e6 * per_step / state.n_atoms:.3g} µs/atom/step), "
+        f"time: about {1e3 * per_step:.3g} ms a step ({1e6 * per_step / state.n_total:.3g} µs/atom/step), "
         f"{duration_text(seconds)} for {steps} steps",
-        f"memory: about {trial.peak_bytes / 2**20:.0f} MiB",
+        f"memory: about {trial.peak_bytes / 2**20:.0f} MiB"
+        + (" on the largest rank" if state.communicator.size > 1 else ""),
     ]
     trajectory = settings.output.trajectory
     if trajectory is not None:
         frames = steps // trajectory.every + 1
-        size = frames * state.n_atoms * BYTES_PER_ATOM_IN_FRAME[trajectory.velocities]
+        size = frames * state.n_total * BYTES_PER_ATOM_IN_FRAME[trajectory.velocities]
         lines.append(f"disk: {frames} frames, at most {size / 2**20:.3g} MiB of trajectory")
     return lines
 
 
 def _builds_per_step(state: State, stage: StageSettings, skin: float) -> float:
-    fastest = float(np.linalg.norm(state.velocities, axis=1).max())
+    own = np.linalg.norm(state.velocities, axis=1).max(initial=0.0)
+    fastest = float(state.communicator.maximum(np.array([own]))[0])
     return min(1.0, fastest * stage.integrator.timestep_fs * PS_PER_FS / (0.5 * skin)) if skin > 0.0 else 1.0
 
 

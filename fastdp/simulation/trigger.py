@@ -73,3 +73,18 @@ class Operation:
     trigger: Trigger
     act: Callable[[Snapshot], None]
     needs_virial: bool = False
+
+
+@dataclass(frozen=True)
+class Observer:
+    """An operation that changes nothing, and has something to say when a run is through.
+
+    Attributes
+    ----------
+    operation : Operation
+    closing : callable
+        Returns lines for the log.
+    """
+
+    operation: Operation
+    closing: Callable[[], list[str]]

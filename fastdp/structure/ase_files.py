@@ -134,10 +134,12 @@ def _has_line(path: Path, pattern: re.Pattern[str]) -> bool:
 
 
 def _frame(path: Path, frame: int, file_format: str) -> object:
+    # Not in ASE's parallel mode, which waits for all ranks as soon as there are any: one rank reads.
+    options = {"format": file_format, "do_not_split_by_at_sign": True, "parallel": False}
     if frame >= 0:
-        return ase.io.read(path, index=frame, format=file_format, do_not_split_by_at_sign=True)
+        return ase.io.read(path, index=frame, **options)
     # Not by the negative number itself: for one beyond the first frame ASE's extxyz reader gives the first.
-    tail = ase.io.read(path, index=slice(frame, None), format=file_format, do_not_split_by_at_sign=True)
+    tail = ase.io.read(path, index=slice(frame, None), **options)
     if len(tail) < -frame:
         raise IndexError(frame)
     return tail[0]

@@ -258,7 +258,7 @@ def test_another_number_of_threads_is_mentioned(stopped: Path, monkeypatch: pyte
 
     listener = Listener()
     resume(settings(stopped, (30, NVE), (70, NVT)), reporter=listener).run()
-    assert "on 77: the run continues, but not bit for bit" in listener.warnings[0]
+    assert "on 77 threads: the run continues, but not bit for bit" in listener.warnings[0]
 
 
 def test_existing_output_is_refused_unless_told(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload
+from numpy.typing import NDArray
 
 from fastdp.errors import UnsupportedModelError
 from fastdp.model.activations import ACTIVATIONS, SILUT_THRESHOLD
+from fastdp.parallel.symbols import by_symbol, publish
 
 TANH, LINEAR, RELU, RELU6, SOFTPLUS, SIGMOID, GELU, GELU_TF, SILU, SILUT = range(10)
 
@@ -193,7 +195,7 @@ def _scalar_activation(code, x, threshold):
     return _silu(threshold) + y, slope * (1.0 - y * y)
 
 
-@njit(fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
+@njit(cache=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
 def activate(code, threshold, z, bias, slope):
     """Replace z by φ(z + bias) and fill `slope` with φ'(z + bias).
 
@@ -225,3 +227,13 @@ def activate(code, threshold, z, bias, slope):
                 value, derivative = _scalar_activation(code, np.float64(z[i, h] + bias[h]), threshold)
                 z[i, h] = value
                 slope[i, h] = derivative
+
+
+call_activate = by_symbol(activate)
+
+
+def load_activations(parameters: NDArray) -> None:
+    """Make `call_activate` ready for matrices of the type of `parameters`."""
+    empty = parameters[:0]
+    activate(TANH, 0.0, empty.reshape(0, 1), empty, empty.reshape(0, 1))
+    publish(activate)

@@ -131,6 +131,8 @@ class Compressor:
         self.shortest = shortest
         self.softness = softness
         self._layer_statistics: dict[tuple[int, int], list[LayerStatistics]] = {}
+        self._projected: dict[tuple[int, int, int], tuple[Array, ...]] = {}
+        self._splines: dict[tuple[int, int, int, int], tuple[Array, Array]] = {}
         self._networks: dict[tuple[int, int], tuple[Array | None, tuple[FactoredLayer, ...]]] = {}
         rng = np.random.default_rng(seed)
         n_types = description.n_types
@@ -334,31 +336,41 @@ class Compressor:
         description = self.description
         rank = self.ranks(choice.threshold)[alpha]
         _, left = self._projector(alpha, rank)
-        normaliser = description.descriptor.normaliser
-        radial, angular = [], []
-        for basis, pair in zip(bases, self.samples[alpha], strict=True):
-            values = pair.values @ left
-            slopes = pair.slopes @ left
-            coefficients = basis.fit(
-                pair.r,
-                pair.weights,
-                values.reshape(len(values), -1),
-                slopes.reshape(len(values), -1),
-                SLOPE_LENGTH,
-            ).reshape(choice.n_functions, 2, left.shape[1])
-            radial.append(coefficients[:, 0] / normaliser)
-            angular.append(coefficients[:, 1] / normaliser)
+        radial, angular = self._coefficients(alpha, bases, choice, rank)
         axis_matrix, layers = self._network(alpha, rank)
         if choice.layer_threshold > 0.0:
             layers = thin(layers, self._statistics(alpha, rank), choice.layer_threshold)
         return CompressedCentre(
-            radial=np.concatenate(radial),
-            angular=np.concatenate(angular),
+            radial=radial,
+            angular=angular,
             constant=left.T @ radial_constant(description, alpha),
             axis_matrix=axis_matrix,
             layers=layers,
             bias=fitting_constant(description, alpha),
         )
+
+    def _coefficients(
+        self, alpha: int, bases: Sequence[RadialBasis], choice: Choice, rank: int
+    ) -> tuple[Array, Array]:
+        """Return what turns moments into τ, (n_types·N, q): radial and angular; they are asked for again."""
+        key = (alpha, rank, choice.degree, choice.n_functions)
+        if key not in self._splines:
+            _, left = self._projector(alpha, rank)
+            normaliser = self.description.descriptor.normaliser
+            radial, angular = [], []
+            for beta, (basis, pair) in enumerate(zip(bases, self.samples[alpha], strict=True)):
+                if (alpha, beta, rank) not in self._projected:
+                    self._projected[alpha, beta, rank] = tuple(
+                        (functions @ left).reshape(len(functions), -1)
+                        for functions in (pair.values, pair.slopes)
+                    )
+                values, slopes = self._projected[alpha, beta, rank]
+                coefficients = basis.fit(pair.r, pair.weights, values, slopes, SLOPE_LENGTH)
+                both = coefficients.reshape(choice.n_functions, 2, left.shape[1])
+                radial.append(both[:, 0] / normaliser)
+                angular.append(both[:, 1] / normaliser)
+            self._splines[key] = np.concatenate(radial), np.concatenate(angular)
+        return self._splines[key]
 
 
 def absorb_projector(

@@ -24,7 +24,6 @@ def closest_pair_error(
     sorted_atoms : iterable of int
         Atoms to look at, as numbered by `neighbours`; one of them has a neighbour.
     """
-    order = neighbours.order
     worst = (np.inf, 0, 0, 0.0, 0.0)
     for i in sorted_atoms:
         row = neighbours.neighbours[neighbours.first[i] : neighbours.first[i + 1]]
@@ -39,7 +38,8 @@ def closest_pair_error(
             worst, (distances[k] / shortest[k], i, neighbours.owner[row[k]], distances[k], shortest[k])
         )
     _, i, j, distance, limit = worst
-    atoms = sorted((int(order[i]), int(order[j])))
+    identifiers = neighbours.row_identifiers
+    atoms = sorted((int(identifiers[i]), int(identifiers[j])))
     return PairTooCloseError(
         f"atoms {atoms[0]} and {atoms[1]} are {distance:.4f} Å apart; the compressed potential begins at "
         f"{limit:.4f} Å for this pair of types, far below what a model is trained on. "

@@ -16,6 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import DTypeLike, NDArray
 
+from fastdp.parallel.symbols import by_symbol, publish
 from fastdp.potential.compressed.simd import broadcast, element_type, fused_multiply_add
 
 ROWS_PADDED_TO = 12
@@ -177,7 +178,7 @@ _rows_block, _rows_half_block = _block_product(1), _block_product(1, 2)
 _triples_block, _triples_half_block = _block_product(3), _block_product(3, 2)
 
 
-@njit(fastmath=_FAST, error_model="numpy")
+@njit(cache=True, fastmath=_FAST, error_model="numpy")
 def times(n_rows, a, a_at, a_stride, b, b_at, depth, width, c, c_at, c_stride):
     """C = A B for rows in a row.
 
@@ -213,7 +214,7 @@ def times(n_rows, a, a_at, a_stride, b, b_at, depth, width, c, c_at, c_stride):
             )
 
 
-@njit(fastmath=_FAST, error_model="numpy")
+@njit(cache=True, fastmath=_FAST, error_model="numpy")
 def times_strided(
     n_rows, group, a, a_at, a_outer, a_inner, a_step, b, b_at, depth, width, c, c_at, c_outer, c_inner
 ):
@@ -246,3 +247,15 @@ def times_strided(
                 _triples_half_block(
                     a, a_here, a_outer, a_inner, a_step, b, b_here, depth, c, c_here, c_outer, c_inner
                 )
+
+
+call_times = by_symbol(times)
+call_times_strided = by_symbol(times_strided)
+
+
+def load_products(parameters: NDArray) -> None:
+    """Make `call_times` and `call_times_strided` ready for matrices of the type of `parameters`."""
+    times(0, parameters, 0, 0, parameters, 0, 0, 2, parameters, 0, 0)
+    publish(times)
+    times_strided(0, 1, parameters, 0, 0, 0, 1, parameters, 0, 0, 2, parameters, 0, 0, 0)
+    publish(times_strided)

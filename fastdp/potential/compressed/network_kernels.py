@@ -11,10 +11,18 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
-from fastdp.potential.compressed.activation_kernels import activate
+from fastdp.parallel.symbols import by_symbol, publish
+from fastdp.potential.compressed.activation_kernels import call_activate, load_activations
 from fastdp.potential.compressed.clock import ACTIVATIONS, LAYERS, PRODUCTS, PROJECTION, begin, lap
-from fastdp.potential.compressed.matrix_kernels import ROWS_PADDED_TO, padded, times, times_strided
+from fastdp.potential.compressed.matrix_kernels import (
+    ROWS_PADDED_TO,
+    call_times,
+    call_times_strided,
+    load_products,
+    padded,
+)
 from fastdp.potential.compressed.simd import (
     BLOCK,
     add,
@@ -203,15 +211,19 @@ def network(
         n_out, stride = layers[a, N_OUT], layers[a, OUT_STRIDE]
         k, k_stride = layers[a, FACTOR_RANK], layers[a, FACTOR_STRIDE]
         if k == 0:
-            times(rows, work, x, in_stride, parameters, layers[a, LEFT], n_in, n_out, work, ping, stride)
+            call_times(
+                (rows, work, x, in_stride, parameters, layers[a, LEFT], n_in, n_out, work, ping, stride)
+            )
         else:
-            times(rows, work, x, in_stride, parameters, layers[a, LEFT], n_in, k, work, thin, k_stride)
-            times(rows, work, thin, k_stride, parameters, layers[a, RIGHT], k, n_out, work, ping, stride)
+            call_times((rows, work, x, in_stride, parameters, layers[a, LEFT], n_in, k, work, thin, k_stride))
+            call_times(
+                (rows, work, thin, k_stride, parameters, layers[a, RIGHT], k, n_out, work, ping, stride)
+            )
         now = lap(clock, LAYERS, now)
         z = matrix(work, ping, n, stride)
         slope = matrix(work, at, n, stride)
         bias = parameters[layers[a, BIAS] : layers[a, BIAS] + n_out]
-        activate(layers[a, ACTIVATION], np.float64(parameters[layers[a, THRESHOLD]]), z, bias, slope)
+        call_activate((layers[a, ACTIVATION], np.float64(parameters[layers[a, THRESHOLD]]), z, bias, slope))
         has_timestep = layers[a, TIMESTEP] != NONE
         start = layers[a, TIMESTEP] if has_timestep else 0
         timestep = parameters[start : start + (n_out if has_timestep else 0)]
@@ -241,13 +253,39 @@ def network(
         now = lap(clock, ACTIVATIONS, now)
         below = gradient if a == first_layer else pong
         if k == 0:
-            times(
-                rows, work, at, stride, parameters, layers[a, LEFT_BACK], n_out, n_in, work, below, in_stride
+            call_times(
+                (
+                    rows,
+                    work,
+                    at,
+                    stride,
+                    parameters,
+                    layers[a, LEFT_BACK],
+                    n_out,
+                    n_in,
+                    work,
+                    below,
+                    in_stride,
+                )
             )
         else:
-            times(rows, work, at, stride, parameters, layers[a, RIGHT_BACK], n_out, k, work, thin, k_stride)
-            times(
-                rows, work, thin, k_stride, parameters, layers[a, LEFT_BACK], k, n_in, work, below, in_stride
+            call_times(
+                (rows, work, at, stride, parameters, layers[a, RIGHT_BACK], n_out, k, work, thin, k_stride)
+            )
+            call_times(
+                (
+                    rows,
+                    work,
+                    thin,
+                    k_stride,
+                    parameters,
+                    layers[a, LEFT_BACK],
+                    k,
+                    n_in,
+                    work,
+                    below,
+                    in_stride,
+                )
             )
         now = lap(clock, LAYERS, now)
         down = matrix(work, below, n, in_stride)
@@ -278,7 +316,7 @@ def network_work_size(n: int, layers: np.ndarray) -> int:
     return padded(n, ROWS_PADDED_TO) * (2 * widest + int(strides.sum()) + thickest)
 
 
-@njit(fastmath=_FAST, error_model="numpy")
+@njit(cache=True, fastmath=_FAST, error_model="numpy")
 def chunk_energy_and_gradient(
     n, alpha, type_table, layers, parameters, columns, moments, work, energies, clock
 ):
@@ -298,6 +336,8 @@ def chunk_energy_and_gradient(
         Filled.
     clock : (n_sections,) int64
     """
+    if n == 0:
+        return
     now = begin(clock)
     rows = padded_rows(n)
     row = type_table[alpha]
@@ -313,25 +353,43 @@ def chunk_energy_and_gradient(
     gradient_at = descriptor_at + rows * width_stride
     scratch = gradient_at + rows * width_stride
 
-    times_strided(
-        rows, 1, moments, 0, per_atom, 0, 4, parameters, row[RADIAL], columns, q, work, tau_at, 4 * stride, 0
+    call_times_strided(
+        (
+            rows,
+            1,
+            moments,
+            0,
+            per_atom,
+            0,
+            4,
+            parameters,
+            row[RADIAL],
+            columns,
+            q,
+            work,
+            tau_at,
+            4 * stride,
+            0,
+        )
     )
-    times_strided(
-        3 * rows,
-        3,
-        moments,
-        1,
-        per_atom,
-        1,
-        4,
-        parameters,
-        row[ANGULAR],
-        columns,
-        q,
-        work,
-        tau_at + stride,
-        4 * stride,
-        stride,
+    call_times_strided(
+        (
+            3 * rows,
+            3,
+            moments,
+            1,
+            per_atom,
+            1,
+            4,
+            parameters,
+            row[ANGULAR],
+            columns,
+            q,
+            work,
+            tau_at + stride,
+            4 * stride,
+            stride,
+        )
     )
     tau = work[tau_at : tau_at + 4 * rows * stride].reshape(rows, 4, stride)
     d_tau = work[d_tau_at : d_tau_at + 4 * rows * stride].reshape(rows, 4, stride)
@@ -349,7 +407,9 @@ def chunk_energy_and_gradient(
         for i in range(n):
             gram_product(tau[i], q, descriptor[i])
     else:
-        times(4 * rows, work, tau_at, stride, parameters, row[AXIS_MATRIX], q, m, work, axis_at, axis_stride)
+        call_times(
+            (4 * rows, work, tau_at, stride, parameters, row[AXIS_MATRIX], q, m, work, axis_at, axis_stride)
+        )
         axis = work[axis_at : axis_at + 4 * rows * axis_stride].reshape(rows, 4, axis_stride)
         d_axis = work[d_axis_at : d_axis_at + 4 * rows * axis_stride].reshape(rows, 4, axis_stride)
         for i in range(n):
@@ -380,48 +440,67 @@ def chunk_energy_and_gradient(
             gradient[i, row[WIDTH] :] = 0.0
             axis_product_backward(tau[i], axis[i], gradient[i], q, m, d_tau[i], d_axis[i])
         # τ enters the second factor too, through T_l = Σ_p R_lp τ_p.
-        times(4 * rows, work, d_axis_at, axis_stride, parameters, row[AXIS_BACK], m, q, work, tau_at, stride)
+        call_times(
+            (4 * rows, work, d_axis_at, axis_stride, parameters, row[AXIS_BACK], m, q, work, tau_at, stride)
+        )
         flat = 4 * n * stride
         for k in range(0, flat, BLOCK):
             total = add(load_block(work, d_tau_at + k), load_block(work, tau_at + k))
             store_block(work, d_tau_at + k, total)
     now = lap(clock, PRODUCTS, now)
     out = per_atom // 4
-    times_strided(
-        rows,
-        1,
-        work,
-        d_tau_at,
-        4 * stride,
-        0,
-        1,
-        parameters,
-        row[RADIAL_BACK],
-        q,
-        columns,
-        moments,
-        0,
-        per_atom,
-        0,
+    call_times_strided(
+        (
+            rows,
+            1,
+            work,
+            d_tau_at,
+            4 * stride,
+            0,
+            1,
+            parameters,
+            row[RADIAL_BACK],
+            q,
+            columns,
+            moments,
+            0,
+            per_atom,
+            0,
+        )
     )
-    times_strided(
-        3 * rows,
-        3,
-        work,
-        d_tau_at + stride,
-        4 * stride,
-        stride,
-        1,
-        parameters,
-        row[ANGULAR_BACK],
-        q,
-        columns,
-        moments,
-        out,
-        per_atom,
-        out,
+    call_times_strided(
+        (
+            3 * rows,
+            3,
+            work,
+            d_tau_at + stride,
+            4 * stride,
+            stride,
+            1,
+            parameters,
+            row[ANGULAR_BACK],
+            q,
+            columns,
+            moments,
+            out,
+            per_atom,
+            out,
+        )
     )
     lap(clock, PROJECTION, now)
+
+
+call_chunk_energy_and_gradient = by_symbol(chunk_energy_and_gradient)
+
+
+def load_network(type_table: NDArray, layers: NDArray, parameters: NDArray) -> None:
+    """Make `call_chunk_energy_and_gradient` ready for parameters of this type."""
+    load_products(parameters)
+    load_activations(parameters)
+    empty = parameters[:0]
+    nothing = np.zeros(0), np.zeros(0, np.int64)
+    chunk_energy_and_gradient(0, 0, type_table, layers, parameters, 0, empty, empty, *nothing)
+    publish(chunk_energy_and_gradient)
 
 
 def chunk_work_size(n: int, type_row: np.ndarray, layers: np.ndarray) -> int:

@@ -72,7 +72,8 @@ def group_rows(first, neighbours, types, starts, spare):
                 spare[place] = row[p]
                 place += types[row[p]] == b
         starts[i, n_types] = first[i] + place
-        row[:] = spare[:n]
+        for p in range(n):
+            row[p] = spare[p]
 
 
 @njit(fastmath=_FAST, error_model="numpy")

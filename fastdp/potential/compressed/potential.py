@@ -16,7 +16,7 @@ from fastdp.potential.compressed.clock import SECTIONS
 from fastdp.potential.compressed.closest_pair import closest_pair_error
 from fastdp.potential.compressed.compressed_model import CompressedModel
 from fastdp.potential.compressed.matrix_kernels import ROWS_PADDED_TO, padded, stored_width
-from fastdp.potential.compressed.network_kernels import chunk_work_size
+from fastdp.potential.compressed.network_kernels import chunk_work_size, load_network
 from fastdp.potential.compressed.packing import pack
 from fastdp.potential.compressed.pair_kernels import group_rows
 from fastdp.potential.compressed.simd import BLOCK
@@ -73,6 +73,10 @@ class CompressedPotential(Potential):
     def state_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the compressed model: it depends on the structure that it was made on."""
         return self.model.arrays()
+
+    def another(self) -> CompressedPotential:
+        """Return the same potential with buffers of its own."""
+        return CompressedPotential(self.model, self.precision)
 
     def count_cycles(self, on: bool) -> NDArray[np.int64]:
         """Switch the clock of the kernels on or off, and return what was counted so far.
@@ -156,7 +160,8 @@ class CompressedPotential(Potential):
             self._clocks,
         )
         if not self._loaded:
-            load_chunk_kernel(self._bounds[0], *arguments)
+            load_network(packed.type_table, packed.layers, packed.parameters)
+            load_chunk_kernel(*arguments)
             self._loaded = True
         clear_forces(self._part_forces)
         inner, outer = self._bounds

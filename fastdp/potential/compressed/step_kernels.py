@@ -16,7 +16,10 @@ from fastdp.potential.compressed.clock import (
     begin,
     lap,
 )
-from fastdp.potential.compressed.network_kernels import chunk_energy_and_gradient, padded_rows
+from fastdp.potential.compressed.network_kernels import (
+    call_chunk_energy_and_gradient,
+    padded_rows,
+)
 from fastdp.potential.compressed.pair_kernels import (
     SHORTEST_SQUARED,
     accumulate_moments,
@@ -133,17 +136,19 @@ def _chunk(
                 count[b], order, interval[b], weight, real[X, b], real[Y, b], real[Z, b], per_atom[b]
             )
             now = lap(clock, MOMENTS, now)
-    chunk_energy_and_gradient(
-        n,
-        alpha,
-        type_table,
-        layers,
-        parameters,
-        columns,
-        moments,
-        work_buffer[part],
-        energies[lowest : lowest + n],
-        clock,
+    call_chunk_energy_and_gradient(
+        (
+            n,
+            alpha,
+            type_table,
+            layers,
+            parameters,
+            columns,
+            moments,
+            work_buffer[part],
+            energies[lowest : lowest + n],
+            clock,
+        )
     )
     virials[chunk, :] = 0.0
     now = begin(clock)
@@ -330,10 +335,11 @@ def add_forces(forces, total):
             total[i, 2] = z
 
 
-def load_chunk_kernel(bounds, *arguments) -> None:
-    """Compile the kernel that `evaluate_chunks` calls, or load it from its cache; same arguments.
+def load_chunk_kernel(*arguments) -> None:
+    """Compile the kernel that `evaluate_chunks` calls, or load it from its cache.
 
-    Must come before `evaluate_chunks` is first called with arguments of these types.
+    Arguments as `evaluate_chunks` from `chunks` on. `load_network` has to come before, and this before
+    `evaluate_chunks` is first called with arguments of these types.
     """
     _chunk(NO_CHUNK, 0, *arguments)
     publish(_chunk)

@@ -1,0 +1,227 @@
+"""From a validated input file to a simulation on several ranks: rank 0 reads, and each gets its part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdp.config.schema import Configuration
+from fastdp.config.settings import run_settings
+from fastdp.dynamics.state import State
+from fastdp.model.description import DeepPotential
+from fastdp.neighbours.verlet_list import VerletList
+from fastdp.output.checkpoint import Checkpoint
+from fastdp.parallel.balance import BalanceSettings
+from fastdp.parallel.communicator import Communicator
+from fastdp.parallel.decomposed_list import DecomposedList
+from fastdp.parallel.domain import Domain, deal_out
+from fastdp.parallel.grid import Shape
+from fastdp.parallel.threads import thread_limits
+from fastdp.potential.base import Potential
+from fastdp.potential.factory import make_potential
+from fastdp.potential.reference import ReferencePotential
+from fastdp.simulation.assemble import audits, initial_state, make_ready, provenance
+from fastdp.simulation.inputs import Inputs
+from fastdp.simulation.overflow import OverflowWatch
+from fastdp.simulation.record import state_of
+from fastdp.simulation.reporter import Reporter
+from fastdp.simulation.simulation import Simulation
+from fastdp.simulation.trial import forecast
+
+FURTHER: dict[str, NDArray[Any]] = {
+    "positions_at_build": np.zeros((0, 3)),
+    "atomic_energies": np.zeros(0),
+    "forces": np.zeros((0, 3)),
+}
+"""What a checkpoint has for each atom besides the state."""
+
+
+def build_together(
+    inputs: Inputs | None,
+    configuration: Configuration,
+    threads: int,
+    *,
+    communicator: Communicator,
+    reporter: Reporter,
+    checkpoint: Checkpoint | None = None,
+    resumed: bool = False,
+) -> Simulation:
+    """Put a run on several ranks together, and say what it will take; all ranks call this together.
+
+    Parameters
+    ----------
+    inputs : Inputs or None
+        On rank 0; None elsewhere. Nothing of it is kept but the model.
+    configuration : Configuration
+        On all ranks.
+    threads : int
+        Of each rank.
+    communicator : Communicator
+    reporter : Reporter
+        Of rank 0 told how the run goes; others are to be silent.
+    checkpoint : Checkpoint or None
+        On rank 0, where to continue.
+    resumed : bool
+        On all ranks, whether there is a checkpoint.
+
+    Returns
+    -------
+    Simulation
+
+    Raises
+    ------
+    FastDPError
+        On all ranks, what the run cannot start with.
+    """
+
+    def prepare() -> tuple[Potential, Any]:
+        assert inputs is not None
+        # The cores of the other ranks, which wait, are free.
+        with thread_limits():
+            made = make_ready(inputs, threads, reporter, checkpoint=checkpoint, ranks=communicator.size)
+        return made, (inputs.description, provenance(inputs), made.state_arrays())
+
+    prepared = communicator.on_root(prepare)
+    potential, shared = prepared if prepared is not None else (None, None)
+    description, origin, potential_state = communicator.broadcast(shared)
+    if potential is None:
+        potential = _potential_from(description, configuration, potential_state, communicator.size)
+
+    state, domain, further = _deal_out(inputs, configuration, communicator, checkpoint, resumed)
+    own_checkpoint = _own_checkpoint(checkpoint, further, communicator) if resumed else None
+    neighbours = DecomposedList(
+        potential.cutoff,
+        configuration.neighbours.skin_A,
+        state.cell,
+        state.periodic,
+        state.types,
+        state.identifiers,
+        communicator,
+    )
+    watch = OverflowWatch(
+        description, truncates=isinstance(potential, ReferencePotential), communicator=communicator
+    )
+
+    def warn_of_overflow(built: VerletList) -> None:
+        for line in watch.warnings(built):
+            reporter.warning(line)
+
+    simulation = Simulation(
+        state,
+        potential,
+        neighbours,
+        run_settings(configuration),
+        provenance=origin,
+        potential_state=potential_state,
+        reporter=reporter,
+        checkpoint=own_checkpoint,
+        when_built=warn_of_overflow,
+        domain=domain,
+        # What rank 0 sees of the system stands for all of it.
+        observers=audits(configuration, description, potential, neighbours, reporter)
+        if communicator.rank == 0
+        else (),
+    )
+    grid = " × ".join(map(str, domain.regions.shape))
+    counts = communicator.all_gather(np.array([state.n_atoms]))[:, 0]
+    reporter.message(f"grid of ranks: {grid}, {counts.min()} to {counts.max()} atoms each")
+    if not resumed:
+        trial = simulation.try_start()
+        for line in forecast(trial, state, run_settings(configuration), configuration.neighbours.skin_A):
+            reporter.message(line)
+    return simulation
+
+
+def balance_settings(configuration: Configuration) -> BalanceSettings:
+    """Return what decides whether planes between ranks move.
+
+    Parameters
+    ----------
+    configuration : Configuration
+    """
+    return BalanceSettings(configuration.parallel.balance, configuration.parallel.imbalance_limit)
+
+
+def _potential_from(
+    description: DeepPotential, configuration: Configuration, state: Mapping[str, NDArray[Any]], ranks: int
+) -> Potential:
+    """Return the potential that rank 0 has made."""
+    table = configuration.potential
+    return make_potential(
+        description,
+        # Only a potential without a state is made from atoms, and then does not look at them.
+        None,  # type: ignore[arg-type]
+        backend=table.backend,
+        precision=table.precision,
+        tolerance=table.tolerance,
+        state=state,
+        ranks=ranks,
+    )
+
+
+def _deal_out(
+    inputs: Inputs | None,
+    configuration: Configuration,
+    communicator: Communicator,
+    checkpoint: Checkpoint | None,
+    resumed: bool,
+) -> tuple[State, Domain, dict[str, NDArray[Any]]]:
+    wanted = configuration.parallel.grid
+    grid: Shape | None = None if wanted is None else (wanted[0], wanted[1], wanted[2])
+    balance = balance_settings(configuration)
+    if not resumed:
+        whole = None if inputs is None else initial_state(inputs)
+        return deal_out(whole, communicator, grid=grid, balance=balance)
+    if checkpoint is None:
+        return deal_out(None, communicator, grid=grid, balance=balance, further_like=FURTHER)
+    sections = checkpoint.sections
+    built_at = sections["neighbours"]["positions_at_build"]
+    return deal_out(
+        state_of(checkpoint),
+        communicator,
+        grid=grid,
+        balance=balance,
+        placed_at=built_at,
+        planes=sections.get("planes") or None,
+        further={
+            "positions_at_build": built_at,
+            "atomic_energies": sections["evaluation"]["atomic_energies"],
+            "forces": sections["evaluation"]["forces"],
+        },
+        further_like=FURTHER,
+    )
+
+
+def _own_checkpoint(
+    checkpoint: Checkpoint | None, further: Mapping[str, NDArray[Any]], communicator: Communicator
+) -> Checkpoint:
+    """Return the checkpoint with the rows of this rank's atoms in place of all."""
+    about = None
+    if checkpoint is not None:
+        sections = {
+            name: arrays
+            for name, arrays in checkpoint.sections.items()
+            if name in ("integrator", "conserved_quantity", "temperature")
+        }
+        evaluation = {
+            name: array for name, array in checkpoint.sections["evaluation"].items() if name not in FURTHER
+        }
+        about = (checkpoint.header, sections, evaluation, checkpoint.newest_is_damaged)
+    header, sections, evaluation, damaged = communicator.broadcast(about)
+    own = {
+        **sections,
+        "evaluation": {
+            **evaluation,
+            "atomic_energies": further["atomic_energies"],
+            "forces": further["forces"],
+        },
+        "neighbours": {"positions_at_build": further["positions_at_build"]},
+    }
+    # What waits to be written is of all atoms, and only rank 0 has it.
+    for name, arrays in checkpoint.sections.items() if checkpoint is not None else ():
+        if name.startswith("waiting for "):
+            own[name] = arrays
+    return Checkpoint(header, own, damaged)

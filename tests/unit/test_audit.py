@@ -1,0 +1,79 @@
+"""Comparing a compressed potential with the model as trained while a run goes on."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fastdp.potential.base import Evaluation
+from fastdp.potential.compressed.potential import CompressedPotential
+from fastdp.potential.reference import ReferencePotential
+from fastdp.simulation.audit import Audit, SampledCentres, deviation
+from tests.compressed import compressed, random_atoms
+
+SKIN = 0.6
+
+
+@pytest.fixture(scope="module")
+def made(model_file):
+    def atoms():
+        return random_atoms(np.random.default_rng(3), 2)
+
+    description, model, _ = compressed(model_file("two_sided"), "two_sided", 1e-5, atoms)
+    return description, model, atoms()
+
+
+def snapshot(step):
+    return SimpleNamespace(state=SimpleNamespace(step=step))
+
+
+def test_deviations_add_up_to_the_error_of_the_forces(made):
+    """With all atoms drawn: Σ over centres of Δ∂E_i/∂r_j is the error of the force on j."""
+    description, model, atoms = made
+    neighbours = atoms.neighbours(description.cutoff, SKIN)
+    centres = SampledCentres(neighbours, np.arange(neighbours.n_atoms))
+    fast, exact = CompressedPotential(model), ReferencePotential(description, every_neighbour=True)
+    found = deviation(CompressedPotential(model), description, centres)
+    results = [Evaluation.empty(len(atoms.types)) for _ in range(2)]
+    fast.evaluate(neighbours, results[0])
+    exact.evaluate(atoms.neighbours(description.cutoff), results[1])
+    error = results[0].forces - results[1].forces
+    # Independent errors of centres would make these two alike; they are not quite independent.
+    assert np.sqrt(np.mean(found.forces**2)) == pytest.approx(np.sqrt(np.mean(error**2)), rel=0.7)
+    differences = np.abs(results[0].atomic_energies - results[1].atomic_energies)
+    np.testing.assert_allclose(np.sort(found.energies), np.sort(differences), atol=1e-12)
+
+
+def test_a_run_within_the_tolerance_is_not_warned_of(made):
+    description, model, atoms = made
+    neighbours = atoms.neighbours(description.cutoff, SKIN)
+    warnings = []
+    audit = Audit(CompressedPotential(model), description, neighbours, 1e-5, 4, warnings.append)
+    audit.act(snapshot(0))
+    assert warnings == []
+    (line,) = audit.lines()
+    assert "over 4 atoms" in line
+
+
+def test_a_potential_that_went_astray_is_warned_of_once(made):
+    description, model, atoms = made
+    neighbours = atoms.neighbours(description.cutoff, SKIN)
+    warnings = []
+    # As if far more had been asked for than was made.
+    audit = Audit(CompressedPotential(model), description, neighbours, 1e-9, 4, warnings.append)
+    for step in (0, 7):
+        audit._started -= 1e6  # there is time for it
+        audit.act(snapshot(step))
+    assert len(warnings) == 1
+    assert "step 0" in warnings[0]
+    assert "times the tolerance" in warnings[0]
+
+
+def test_audits_do_not_take_more_than_their_share_of_the_time(made):
+    description, model, atoms = made
+    neighbours = atoms.neighbours(description.cutoff, SKIN)
+    audit = Audit(CompressedPotential(model), description, neighbours, 1e-5, 4, pytest.fail)
+    for step in range(5):
+        audit.act(snapshot(step))
+    assert "over 4 atoms" in audit.lines()[0]
+    assert "4 audits left out" in audit.lines()[0]
