@@ -81,6 +81,7 @@ class DeviceSimulation(Simulation):
         if stage.step == stage.settings.steps or self._steps_until_due(0) == 0:
             with self._timers.measure("output"):
                 self._fetch()
+                self._snapshot.take_arrays()
                 self._prepare_observers()
         self._operate()
 
@@ -118,6 +119,7 @@ class DeviceSimulation(Simulation):
             self._state.time_ps = self._stage.time_ps
             raise error
         self._force_field.current = True
+        self._snapshot.take_arrays()
         check_step(self._snapshot, self._settings.guards)
         raise NonFiniteError("the device found a number that is not finite, but the state does not show it")
 

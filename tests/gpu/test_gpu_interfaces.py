@@ -80,6 +80,8 @@ def test_command_line(
     assert "kB for each atom" in forecast
     assert re.search(r"force error of products in TF32: [1-9]\.\de-0\d eV/Å rms", forecast)
     assert main(["run", "input.toml"]) == 0
+    # Audits look through the list of the host, which has to follow the device.
+    assert "audit: force error against the model as trained" in "".join(capsys.readouterr())
     rows = np.genfromtxt(tmp_path / "out/thermo.csv", delimiter=",", comments="#", names=True)
     assert len(rows) == 4
     assert all(np.isfinite(rows[column]).all() for column in rows.dtype.names)

@@ -67,7 +67,7 @@ def test_one_potential_serves_moving_atoms_and_other_systems(device: Device) -> 
     _, atoms, model = compressed_case("open boundaries", TOLERANCE)
     gpu, cpu = CudaPotential(model, device), CompressedPotential(model)
     generator = np.random.default_rng(2)
-    for distance in (0.0, 0.02, 0.5):
+    for distance in (0.0, 0.02, 0.2):
         moved = atoms.displaced(distance, generator)
         neighbours = moved.neighbours(model.cutoff, SKIN)
         found, expected = (Evaluation.empty(len(atoms.types)) for _ in range(2))
