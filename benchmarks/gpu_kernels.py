@@ -43,10 +43,10 @@ WARPS_PER_MULTIPROCESSOR = 64
 REGISTERS_PER_MULTIPROCESSOR = 65536
 
 
-def record(model: Any, state: State, precision: str) -> RecordingDevice:
+def record(model: Any, state: State, precision: str, products: str = "full") -> RecordingDevice:
     """Return what a step of a Nosé–Hoover run with the virial launches."""
     device = RecordingDevice()
-    potential = CudaPotential(model, device, precision)
+    potential = CudaPotential(model, device, precision, products)
     engine = DeviceEngine(potential, state, SKIN)
     integrator = make_integrator(NoseHooverSettings(timestep_fs=1.0, temperature_K=300.0))
     integrator.initialise(state)
@@ -61,7 +61,7 @@ def record(model: Any, state: State, precision: str) -> RecordingDevice:
 def signature(launch: Launch) -> tuple[Any, ...]:
     """Return the types that Numba compiles a kernel for."""
     return tuple(
-        numba.types.Array(numba.from_dtype(value.dtype), value.ndim, "C")
+        numba.types.Array(numba.from_dtype(value.dtype), value.ndim, "C" if value.flags.c_contiguous else "A")
         if isinstance(value, np.ndarray)
         else numba.typeof(value)
         for value in launch.arguments
@@ -194,6 +194,7 @@ def main() -> None:
     parser.add_argument("structure")
     parser.add_argument("--architecture", type=int, nargs="*", default=[80, 90])
     parser.add_argument("--precision", nargs="*", default=["double", "mixed"])
+    parser.add_argument("--products", default="full", help="of mixed: full, tf32 or tf32x3")
     parser.add_argument("--tolerance", type=float, default=1e-5)
     parser.add_argument("--floors", action="store_true")
     chosen = parser.parse_args()
@@ -204,7 +205,7 @@ def main() -> None:
     model = prepare(description, atoms, chosen.tolerance, lambda line: print(line, file=sys.stderr))
     state = State.from_structure(structure, types)
     for precision in chosen.precision:
-        device = record(model, state, precision)
+        device = record(model, state, precision, chosen.products if precision == "mixed" else "full")
         if chosen.floors:
             print_floors(device, model, state, precision)
         for architecture in chosen.architecture:

@@ -70,6 +70,10 @@ class DeviceEngine:
         self._log = device.zeros((longest_chunk, kernels.LOG_COLUMNS), np.float64)
         self._reasons = Reason(0)
         self._steps: dict[bool, Action] = {}
+        self._integrator: Integrator[Any] | None = None
+        self._largest_kinetic = 0.0
+        self._motion = Motion(0, np.ones(1), np.ones(1), 1.0, 1.0)
+        self._builds = 0
 
     def supports(self, integrator: Integrator[Any]) -> bool:
         """Whether the engine can move atoms this way."""
@@ -97,15 +101,13 @@ class DeviceEngine:
             K; the engine halts above.
         """
         device, system = self._device, self._system
-        self._motion: Motion = MOTIONS[type(integrator)](integrator)
-        self._timestep = integrator.timestep_ps
-        self._largest_kinetic = largest_temperature * state.degrees_of_freedom * BOLTZMANN_EV_PER_K
-        chain = integrator.state_dict()
-        empty = np.zeros(1)
-        self._chain_positions = device.upload(chain.get("positions", empty))
-        self._chain_velocities = device.upload(chain.get("velocities", empty))
-        self._chain_masses = device.upload(self._motion.masses)
-        self._durations = device.upload(self._motion.durations)
+        largest_kinetic = largest_temperature * state.degrees_of_freedom * BOLTZMANN_EV_PER_K
+        if (integrator, largest_kinetic) != (self._integrator, self._largest_kinetic):
+            self._prepare(integrator, largest_kinetic)
+        if self._motion.chain_length > 0:
+            chain = integrator.state_dict()
+            device.write(self._chain_positions, chain["positions"])
+            device.write(self._chain_velocities, chain["velocities"])
 
         state.wrap()
         device.write(system.neighbours.positions, state.positions)
@@ -114,19 +116,6 @@ class DeviceEngine:
         device.write(system.forces, evaluation.forces)
         device.write(self._velocities, state.velocities)
         device.fill(self._trouble, 0)
-        self._moving: tuple[DeviceArray, ...] = (
-            system.neighbours.status,
-            system.neighbours.positions,
-            system.neighbours.positions_at_build,
-            system.neighbours.images,
-            system.forces,
-            self._velocities,
-            self._scalars,
-            self._chain_positions,
-            self._chain_velocities,
-        )
-        self._saved = tuple(device.empty(array.shape, array.dtype) for array in self._moving)
-        self._steps = {}
         device.fill(system.neighbours.status, 0)
         self._measure_kinetic()
         self._builds = 0
@@ -235,6 +224,31 @@ class DeviceEngine:
             return closest_pair_error(self._potential.model, neighbours, range(state.n_atoms))
         return None
 
+    def _prepare(self, integrator: Integrator[Any], largest_kinetic: float) -> None:
+        """Get ready for another integrator: its constants, and what a chunk starts from."""
+        device, system = self._device, self._system
+        self._integrator = integrator
+        self._largest_kinetic = largest_kinetic
+        self._timestep = integrator.timestep_ps
+        self._motion = MOTIONS[type(integrator)](integrator)
+        self._chain_masses = device.upload(self._motion.masses)
+        self._durations = device.upload(self._motion.durations)
+        self._chain_positions = device.zeros(len(self._motion.masses), np.float64)
+        self._chain_velocities = device.zeros(len(self._motion.masses), np.float64)
+        self._moving: tuple[DeviceArray, ...] = (
+            system.neighbours.status,
+            system.neighbours.positions,
+            system.neighbours.positions_at_build,
+            system.neighbours.images,
+            system.forces,
+            self._velocities,
+            self._scalars,
+            self._chain_positions,
+            self._chain_velocities,
+        )
+        self._saved = tuple(device.empty(array.shape, array.dtype) for array in self._moving)
+        self._steps = {}
+
     def _build_list(self) -> None:
         """Build the list at the positions where it was built last, with rows that are long enough."""
         neighbours = self._system.neighbours
@@ -248,6 +262,8 @@ class DeviceEngine:
                 # That was no build of a step.
                 self._builds += 1
                 return
+            # What was recorded reads the rows that were too short.
+            self._steps = {}
             self._run(kernels.begin_chunk, (neighbours.status,))
 
     def _step(self, virial: bool) -> Action:
