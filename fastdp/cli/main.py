@@ -92,8 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return FastDPError.exit_code
         traceback.print_exc()
         print(
-            f"fastdp {__version__}: {failure.prefix()}this is a defect in fastdp, not in your input. Please report it with the "
-            "lines above, the input file, and what `fastdp --version` prints",
+            f"fastdp {__version__}: {failure.prefix()}this is a defect in fastdp, not in your input. Please "
+            "report it with the lines above, the input file, and what `fastdp --version` prints",
             file=sys.stderr,
         )
         failure.end_others(error, FastDPError.exit_code)

@@ -29,13 +29,13 @@ class SymbolTable(Sequence[str]):
     ----------
     names : tuple of str
         That occur.
-    index : (n_atoms,) int32
+    numbers : (n_atoms,) int32
         Which of them each atom has.
     """
 
-    def __init__(self, names: tuple[str, ...], index: NDArray[np.int32]) -> None:
+    def __init__(self, names: tuple[str, ...], numbers: NDArray[np.int32]) -> None:
         self.names = names
-        self.index = index
+        self.numbers = numbers
 
     @classmethod
     def of(cls, symbols: Sequence[str]) -> SymbolTable:
@@ -45,7 +45,7 @@ class SymbolTable(Sequence[str]):
         return cls(names, np.array([number[symbol] for symbol in symbols], dtype=np.int32))
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.numbers)
 
     @overload
     def __getitem__(self, atom: int) -> str: ...
@@ -53,8 +53,8 @@ class SymbolTable(Sequence[str]):
     def __getitem__(self, atom: slice) -> tuple[str, ...]: ...
     def __getitem__(self, atom: int | slice) -> str | tuple[str, ...]:
         if isinstance(atom, slice):
-            return tuple(self.names[i] for i in self.index[atom])
-        return self.names[self.index[atom]]
+            return tuple(self.names[i] for i in self.numbers[atom])
+        return self.names[self.numbers[atom]]
 
 
 @dataclass
@@ -165,7 +165,7 @@ class State:
         if not isinstance(self.symbols, SymbolTable):
             self.symbols = SymbolTable.of(self.symbols)
         arrays = {name: getattr(self, name) for name in _ATOM_ARRAYS}
-        return {**arrays, "species": self.symbols.index, **self.owned}
+        return {**arrays, "species": self.symbols.numbers, **self.owned}
 
     def adopt(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take other atoms in place of the present ones: `arrays` has what `atom_arrays` has."""
@@ -213,8 +213,9 @@ class State:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> State:
         """Return the state that `to_arrays` took apart."""
+        own: dict[str, Any] = {name: arrays[name] for name in _ARRAYS}
         return cls(
-            **{name: arrays[name] for name in _ARRAYS},
+            **own,
             symbols=tuple(symbol.decode() for symbol in arrays["symbols"]),
             step=int(arrays["step"]),
             time_ps=float(arrays["time_ps"]),

@@ -179,6 +179,7 @@ class Communicator(ABC):
         self.raise_any(failure)
         return result
 
+    @abstractmethod
     def wait_for_root(self) -> None:
         """Wait, without using a core, until rank 0 calls this too."""
 
@@ -238,6 +239,9 @@ class SerialCommunicator(Communicator):
     def abort(self, exit_code: int) -> NoReturn:
         """End this process in the ordinary way."""
         raise SystemExit(exit_code)
+
+    def wait_for_root(self) -> None:
+        """Go on."""
 
     def raise_any(self, error: FastDPError | None) -> None:
         """Raise `error` if there is one."""

@@ -148,7 +148,7 @@ class DecomposedList(VerletList):
         self.ghosts.send_positions(positions, self._vectors)
 
     def _room_for_ghost_forces(self) -> NDArray[np.float64]:
-        """Return the array, (n_ghosts, 3), that forces on ghosts are to be written to, made anew if too small."""
+        """Return the array, (n_ghosts, 3), that forces on ghosts go to, made anew if it is too small."""
         n = self.ghosts.n_ghosts
         if len(self._room) < n:
             self._room = np.zeros((n + n // 8, 3))

@@ -1,4 +1,4 @@
-"""The atoms of a run divided among ranks: dealt out at the start, changing ranks, and brought together again."""
+"""The atoms of a run divided among ranks: dealt out, changing ranks, and brought together again."""
 
 from __future__ import annotations
 
@@ -161,36 +161,22 @@ def deal_out(
 
     planned = communicator.on_root(plan)
     regions, ranks = planned if planned is not None else (None, None)
-    about = None
+    about: dict[str, Any] | None = None
     arrays = None
     if communicator.is_root:
         assert whole is not None
         arrays = {**whole.atom_arrays(), **(further or {})}
         assert isinstance(whole.symbols, SymbolTable)
-        about = {
-            "names": whole.symbols.names,
-            "cell": whole.cell,
-            "periodic": whole.periodic,
-            "step": whole.step,
-            "time_ps": whole.time_ps,
-            "degrees_of_freedom": whole.degrees_of_freedom,
-            "n_total": whole.n_total,
-            "regions": regions,
-        }
-    about = communicator.broadcast(about)
+        common = ("cell", "periodic", "step", "time_ps", "degrees_of_freedom", "n_total")
+        about = {name: getattr(whole, name) for name in common}
+        about |= {"names": whole.symbols.names, "regions": regions}
+    told: dict[str, Any] = communicator.broadcast(about)
     mine = scatter(arrays, {**LIKE, **(further_like or {})}, ranks, communicator)
-    state = State(
-        **{name: mine[name] for name in LIKE if name != "species"},
-        symbols=SymbolTable(about["names"], mine["species"]),
-        communicator=communicator,
-        **{
-            name: about[name]
-            for name in ("cell", "periodic", "step", "time_ps", "degrees_of_freedom", "n_total")
-        },
-    )
-    domain = Domain(
-        Space.of(state.cell, state.periodic), about["regions"], communicator, balance or BalanceSettings()
-    )
+    regions = told.pop("regions")
+    symbols = SymbolTable(told.pop("names"), mine["species"])
+    own: dict[str, Any] = {name: mine[name] for name in LIKE if name != "species"}
+    state = State(**own, symbols=symbols, communicator=communicator, **told)
+    domain = Domain(Space.of(state.cell, state.periodic), regions, communicator, balance or BalanceSettings())
     domain.check_census(state)
     return state, domain, {name: mine[name] for name in further_like or {}}
 
@@ -250,7 +236,7 @@ class Collection:
 
 
 def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return a hash of each number (the finaliser of splitmix64), whose sums do not cancel as those of numbers do."""
+    """Return a hash of each number (the finaliser of splitmix64): other sums than those of the numbers."""
     z = numbers + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -47,7 +47,7 @@ def choose_shape(
             )
         return wanted
     area = np.prod(extents) / extents
-    # Among equals the one that is cut along the first axes, whose regions are found first.
+    # Among equals the one that leaves the last axes uncut: images along those are a rank's own.
     return min(_shapes(n_ranks), key=lambda shape: (_cut_area(shape, area, periodic), shape[::-1]))
 
 

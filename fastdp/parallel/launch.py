@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -80,7 +81,10 @@ def connect(launch: Launch) -> Communicator:
 
         # Only the main thread talks to MPI, which saves it locks.
         mpi4py.rc.thread_level = "funneled"
-        from mpi4py import MPI
+        with warnings.catch_warnings():
+            # About a launcher of another MPI, which is refused below.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
@@ -89,10 +93,11 @@ def connect(launch: Launch) -> Communicator:
         ) from None
     size = MPI.COMM_WORLD.Get_size()
     if size != launch.size:
+        own = os.path.join(sys.prefix, "bin", "mpirun")
         raise InputError(
             f"{launch.launcher} started {launch.size} processes, but MPI ({_library(MPI)}) sees {size}: it is"
-            " not the MPI that this launcher belongs to; use the mpirun of that MPI"
-            f" ({os.path.join(sys.prefix, 'bin', 'mpirun')} if it came with pip), or with srun the right --mpi"
+            f" not the MPI that this launcher belongs to; use the mpirun of that MPI ({own} if it came with"
+            " pip), or with srun the right --mpi"
         )
     # A communicator of our own: other libraries cannot get in the way.
     from fastdp.parallel.mpi import MPICommunicator

@@ -18,6 +18,7 @@ from fastdp.dynamics.velocities import prepare_velocities
 from fastdp.model.description import DeepPotential
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.output.checkpoint import Checkpoint
+from fastdp.parallel.communicator import SERIAL, Communicator
 from fastdp.potential.base import Potential
 from fastdp.potential.factory import make_potential
 from fastdp.potential.reference import ReferencePotential
@@ -176,6 +177,7 @@ def audits(
     potential: Potential,
     neighbours: VerletList,
     reporter: Reporter,
+    communicator: Communicator = SERIAL,
 ) -> list[Observer]:
     """Return what compares a compressed potential with the model as trained, at the steps of the trajectory.
 
@@ -187,6 +189,8 @@ def audits(
     neighbours : VerletList
         Of the run.
     reporter : Reporter
+    communicator : Communicator
+        Ranks that have other atoms.
 
     Returns
     -------
@@ -197,7 +201,9 @@ def audits(
     second = potential.another() if table.audit_atoms > 0 else None
     if second is None:
         return []
-    audit = Audit(second, description, neighbours, table.tolerance, table.audit_atoms, reporter.warning)
+    audit = Audit(
+        second, description, neighbours, table.tolerance, table.audit_atoms, reporter.warning, communicator
+    )
     return [Observer(Operation(EverySteps(configuration.output.trajectory.every), audit.act), audit.lines)]
 
 

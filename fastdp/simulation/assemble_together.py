@@ -120,10 +120,7 @@ def build_together(
         checkpoint=own_checkpoint,
         when_built=warn_of_overflow,
         domain=domain,
-        # What rank 0 sees of the system stands for all of it.
-        observers=audits(configuration, description, potential, neighbours, reporter)
-        if communicator.rank == 0
-        else (),
+        observers=audits(configuration, description, potential, neighbours, reporter, communicator),
     )
     grid = " × ".join(map(str, domain.regions.shape))
     counts = communicator.all_gather(np.array([state.n_atoms]))[:, 0]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fastdp.dynamics.snapshot import Snapshot
 from fastdp.model.description import DeepPotential
 from fastdp.neighbours.verlet_list import VerletList
+from fastdp.parallel.communicator import SERIAL, Communicator
 from fastdp.potential.base import Evaluation, Potential
 from fastdp.potential.reference import ReferencePotential
 
@@ -108,6 +109,8 @@ def deviation(potential: Potential, description: DeepPotential, centres: Sampled
 class Audit:
     """Audits a run at its output steps; changes nothing in it.
 
+    Where there are several ranks, each draws its share of the atoms, and all call `act` together.
+
     Parameters
     ----------
     potential : Potential
@@ -121,6 +124,8 @@ class Audit:
         Drawn each time.
     warn : callable
         Told when the deviation is more than `WARNING` times the tolerance, once for each tenfold.
+    communicator : Communicator
+        Ranks that have other atoms.
     """
 
     def __init__(
@@ -131,7 +136,9 @@ class Audit:
         tolerance: float,
         n_atoms: int,
         warn: Callable[[str], None],
+        communicator: Communicator = SERIAL,
     ) -> None:
+        self._communicator = communicator
         self._potential = potential
         self._description = description
         self._neighbours = neighbours
@@ -150,34 +157,45 @@ class Audit:
 
     def act(self, snapshot: Snapshot) -> None:
         """Compare a few atoms of the present step, if there is time for it."""
-        if self._neighbours.n_atoms == 0:
-            return
         now = time.perf_counter()
-        if self._count and self._seconds > SHARE_OF_TIME * (now - self._started):
+        late = self._count > 0 and self._seconds > SHARE_OF_TIME * (now - self._started)
+        if self._communicator.any(late):
             self._left_out += 1
             return
         step = snapshot.state.step
-        # The step is the seed: which atoms are drawn does not depend on how many audits there was time for.
-        rng = np.random.default_rng(step)
-        n = self._neighbours.n_atoms
-        chosen = rng.choice(n, min(n, self._n_atoms), replace=False)
-        found = deviation(self._potential, self._description, SampledCentres(self._neighbours, chosen))
+        own = self._sample(step, snapshot.state.n_total)
         self._seconds += time.perf_counter() - now
-        self._sum += float(np.sum(found.forces**2))
-        self._count += len(chosen)
-        self._largest_energy = max(self._largest_energy, float(found.energies.max()))
-        worst = int(np.argmax(found.forces))
-        if found.forces[worst] > self._largest:
-            self._largest, self._largest_step = float(found.forces[worst]), step
-        rms = float(np.sqrt(np.mean(found.forces**2)))
+        total, count = self._communicator.sum(np.array([np.sum(own.forces**2), len(own.forces)]))
+        largest, largest_energy = self._communicator.maximum(
+            np.array([own.forces.max(initial=0.0), own.energies.max(initial=0.0)])
+        )
+        if count == 0:
+            return
+        self._sum += float(total)
+        self._count += int(count)
+        self._largest_energy = max(self._largest_energy, float(largest_energy))
+        if largest > self._largest:
+            self._largest, self._largest_step = float(largest), step
+        rms = float(np.sqrt(total / count))
         if rms > self._limit:
             self._limit = 10.0 * rms
             self._warn(
                 f"step {step}: the compressed potential is off from the model as trained by {rms:.1e} eV/Å "
-                f"(rms over {len(chosen)} atoms), {rms / self._tolerance:.0f} times the tolerance. The run "
+                f"(rms over {int(count)} atoms), {rms / self._tolerance:.0f} times the tolerance. The run "
                 "has left what its start structure stands for: start from a frame like this one, and the "
                 "compressed potential is made for it"
             )
+
+    def _sample(self, step: int, n_total: int) -> Deviation:
+        """Compare this rank's share of the atoms."""
+        n = self._neighbours.n_atoms
+        share = min(n, -(-self._n_atoms * n // max(n_total, 1)))
+        if share == 0:
+            return Deviation(np.zeros(0), np.zeros(0))
+        # The step is the seed: which atoms are drawn does not depend on how many audits there was time for.
+        seed = [step] if self._communicator.size == 1 else [step, self._communicator.rank]
+        chosen = np.random.default_rng(seed).choice(n, share, replace=False)
+        return deviation(self._potential, self._description, SampledCentres(self._neighbours, chosen))
 
     def lines(self) -> list[str]:
         """Return what was found, for the end of a run."""

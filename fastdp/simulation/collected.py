@@ -47,7 +47,9 @@ class CollectedSystem:
         assert isinstance(state.symbols, SymbolTable)
         if self._whole is None:
             self._whole = State(
-                **moving,
+                positions=moving["positions"],
+                velocities=moving["velocities"],
+                images=moving["images"],
                 masses=lasting["masses"],
                 types=lasting["types"],
                 cell=state.cell,

@@ -49,7 +49,7 @@ class DecomposedForceField(NeighbourForceField):
         self.domain = domain
         self._communicator = domain.communicator
         self._communicator.measure = timers.measure
-        self._sums = np.zeros(10)
+        self._sums = np.zeros(11)
         self._waiting_for_positions = False
 
     def compute(self, state: State) -> None:
@@ -69,8 +69,7 @@ class DecomposedForceField(NeighbourForceField):
                 self._rebuild(state, migrate=built)
         error = self._evaluate()
         self._return_forces()
-        self._communicator.raise_any(error)
-        self._add_up()
+        self._add_up(error)
         self.current = True
 
     def _rebuild(self, state: State, *, migrate: bool) -> None:
@@ -125,12 +124,15 @@ class DecomposedForceField(NeighbourForceField):
                 ghosts.receive_forces()
             ghosts.add_forces(self.evaluation.forces)
 
-    def _add_up(self) -> None:
-        """Replace this rank's energy and virial by those of all."""
+    def _add_up(self, error: SimulationError | None) -> None:
+        """Replace this rank's energy and virial by those of all, or raise what any of them failed with."""
         evaluation = self.evaluation
         self._sums[0] = evaluation.energy
-        self._sums[1:] = evaluation.virial.ravel() if evaluation.virial_is_current else 0.0
+        self._sums[1:10] = evaluation.virial.ravel() if evaluation.virial_is_current else 0.0
+        self._sums[10] = error is not None
         total = self._communicator.sum(self._sums)
+        if total[10]:
+            self._communicator.raise_any(error)
         evaluation.energy = float(total[0])
         if evaluation.virial_is_current:
-            evaluation.virial[:] = total[1:].reshape(3, 3)
+            evaluation.virial[:] = total[1:10].reshape(3, 3)

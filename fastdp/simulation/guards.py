@@ -36,7 +36,7 @@ def check_step(snapshot: Snapshot, settings: GuardSettings) -> None:
     # What decides is the same on all ranks, so that all stop; details come from whoever has the atoms.
     evaluation, temperature = snapshot.evaluation, snapshot.temperature
     if snapshot.non_finite_forces:
-        affected = ~np.isfinite(evaluation.forces).all(axis=1)
+        affected = np.logical_not(np.isfinite(evaluation.forces).all(axis=1))
         count, found = _gathered(snapshot.state, affected, evaluation.forces)
         first = found[0]
         error: SimulationError = NonFiniteError(

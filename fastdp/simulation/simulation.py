@@ -371,6 +371,8 @@ class Simulation:
                 note = f"; the frame is in {path}"
             except FastDPError as failure:
                 note = f"; the frame is lost ({failure})"
+        # A rank that leaves early may make the launcher end the others.
+        self._communicator.wait_for_root()
         reason = f"{error.reason}{note}, the last checkpoint is that of step {self._checkpoint_step}"
         return error.with_reason(reason, self._state.step)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import ase
 import ase.io
@@ -135,7 +136,7 @@ def _has_line(path: Path, pattern: re.Pattern[str]) -> bool:
 
 def _frame(path: Path, frame: int, file_format: str) -> object:
     # Not in ASE's parallel mode, which waits for all ranks as soon as there are any: one rank reads.
-    options = {"format": file_format, "do_not_split_by_at_sign": True, "parallel": False}
+    options: dict[str, Any] = {"format": file_format, "do_not_split_by_at_sign": True, "parallel": False}
     if frame >= 0:
         return ase.io.read(path, index=frame, **options)
     # Not by the negative number itself: for one beyond the first frame ASE's extxyz reader gives the first.

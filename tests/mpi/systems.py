@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from argon import argon, settings
+from argon import settings
 from ase import Atoms
 from ase.build import bulk
 from cases import water_box
@@ -59,6 +59,8 @@ class System:
 
 def _moving(atoms: Atoms, temperature: float, types: object = 0) -> State:
     n = len(atoms)
+    # Off the lattice, where forces would vanish.
+    atoms.rattle(0.05, seed=1)
     state = State(
         positions=atoms.positions,
         velocities=np.zeros((n, 3)),
@@ -83,6 +85,11 @@ def water() -> State:
 def water_potential() -> Potential:
     description = read_model(WATER / "water.pb")
     return make_potential(description, read_structure(WATER / "start.extxyz"))
+
+
+def thin() -> State:
+    """Regions of 2 Å on 8 ranks in a row, where atoms see each other up to 6.6 Å."""
+    return _moving(bulk("Ar", "fcc", a=5.4, cubic=True).repeat(3), 150.0)
 
 
 def copper() -> State:
@@ -144,8 +151,5 @@ SYSTEMS: dict[str, System] = {
     "twelve atoms": System(
         twelve_atoms, small_model, VelocityVerletSettings(timestep_fs=0.1), 0.4, ((2, 2, 2),)
     ),
-    "thin": System(
-        lambda: argon(3), ScatteredLennardJones, VelocityVerletSettings(timestep_fs=4.0), 0.6, ((8, 1, 1),)
-    ),
+    "thin": System(thin, ScatteredLennardJones, VelocityVerletSettings(timestep_fs=4.0), 0.6, ((8, 1, 1),)),
 }
-"""`thin`: regions of 2 Å, where atoms see each other up to 6.6 Å."""

@@ -24,7 +24,7 @@ def made(model_file):
 
 
 def snapshot(step):
-    return SimpleNamespace(state=SimpleNamespace(step=step))
+    return SimpleNamespace(state=SimpleNamespace(step=step, n_total=24))
 
 
 def test_deviations_add_up_to_the_error_of_the_forces(made):
