@@ -221,3 +221,53 @@ def test_functions_are_rebound() -> None:
     assert rebound(inner)(3) == 3
     with pytest.raises(TypeError, match="not a plain function"):
         rebound(len)
+
+
+class FakeStream:
+    """A stream that notes what is asked of it; captures if it is allowed to."""
+
+    def __init__(self, *, captures: bool) -> None:
+        self.captures = captures
+        self.events: list[str] = []
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def begin_capture(self) -> None:
+        self.events.append("begin")
+
+    def end_capture(self):
+        self.events.append("end")
+        if not self.captures:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return self
+
+    def launch(self, stream: object) -> None:
+        assert stream is self
+        self.events.append("graph")
+
+
+def test_a_step_is_recorded_the_second_time_and_replayed_from_then_on() -> None:
+    from fastdp.gpu.device.card import _Graph
+
+    stream = FakeStream(captures=True)
+    graph = _Graph([lambda: stream.events.append("a"), lambda: stream.events.append("b")], stream)
+    for _ in range(3):
+        graph()
+    assert stream.events == ["a", "b", "begin", "a", "b", "end", "graph", "graph"]
+
+
+def test_a_step_that_cannot_be_recorded_is_launched_one_by_one() -> None:
+    from fastdp.gpu.device.card import _Graph
+
+    stream = FakeStream(captures=False)
+    graph = _Graph([lambda: stream.events.append("a")], stream)
+    graph()
+    with pytest.warns(UserWarning, match="cannot be captured"):
+        graph()
+    graph()
+    # Nothing of the failed recording ran, so the step is launched in full.
+    assert stream.events == ["a", "begin", "a", "end", "end", "a", "a"]
