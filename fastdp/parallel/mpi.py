@@ -23,8 +23,8 @@ FIRST_CHANNEL_TAG = 10
 
 SECONDS_BETWEEN_LOOKS = 0.002
 
-SECONDS_OF_PATIENCE = 1e-5
-"""Asked for between two looks; the system makes some 60 µs of it."""
+SHORTEST_PAUSE, LONGEST_PAUSE = 1e-5, 5e-4
+"""Seconds between two looks of a patient rank; longer and longer, for looking costs time of the others."""
 
 
 class MPICommunicator(Communicator):
@@ -149,8 +149,10 @@ class MPICommunicator(Communicator):
 
     def _wait(self, requests: Sequence[MPI.Request]) -> None:
         if self.patient:
+            pause = SHORTEST_PAUSE
             while not self._mpi.Request.Testall(requests):
-                time.sleep(SECONDS_OF_PATIENCE)
+                time.sleep(pause)
+                pause = min(2.0 * pause, LONGEST_PAUSE)
         else:
             self._mpi.Request.Waitall(requests)
 

@@ -140,7 +140,7 @@ SYSTEMS: dict[str, System] = {
         0.6,
         ((2, 1, 1), (2, 2, 1)),
     ),
-    "copper": System(copper, lambda: ScatteredLennardJones(**COPPER), FS, 0.5, ((3, 1, 1), (2, 2, 2))),
+    "copper": System(copper, lambda: ScatteredLennardJones(**COPPER), FS, 0.5, ((3, 1, 1),)),
     "triclinic": System(
         triclinic, ScatteredLennardJones, VelocityVerletSettings(timestep_fs=4.0), 0.6, ((3, 2, 1),)
     ),
