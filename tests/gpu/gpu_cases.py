@@ -116,9 +116,9 @@ CASES = {
     "open along one direction": lambda: random_model("one_sided", slab()),
     "cell shorter than the cutoff": lambda: random_model("two_sided", tiny_cell()),
     "time steps and other widths": lambda: random_model("timesteps", at_random(2, 3)),
-    "doubling layers": lambda: random_model("no_timesteps", at_random(2, 4, periodic=False)),
+    "doubling layers": lambda: random_model("no_timesteps", at_random(2, 3, periodic=False)),
     "identity from the first layer": lambda: random_model(
-        "descriptor_as_wide_as_layer", at_random(2, 4, periodic=False)
+        "descriptor_as_wide_as_layer", at_random(2, 3, periodic=False)
     ),
     "gelu": lambda: random_model("activation_gelu", at_random(2, 4, periodic=False)),
 }

@@ -108,7 +108,9 @@ def pair_kernels(real: Any) -> SimpleNamespace:
             inverse_spacing = real(pair_tables[centre_type, b, INVERSE_SPACING])
             stop = start + row_counts[i, b]
             for base in range(start, stop, WARP):
-                cuda.syncthreads()
+                if base > start:
+                    # The lanes are through with the neighbours before.
+                    cuda.syncthreads()
                 k = NOT_COUNTED
                 if base + lane < stop:
                     entry = rows[i, base + lane]
@@ -150,7 +152,8 @@ def pair_kernels(real: Any) -> SimpleNamespace:
             for c in range(4):
                 for p in range(lane, n_functions, WARP):
                     result[i, c, b * n_functions + p] = total[c * n_functions + p]
-            cuda.syncthreads()
+            if b + 1 < n_types:
+                cuda.syncthreads()
             start = stop
 
     @cuda.jit
@@ -226,7 +229,9 @@ def pair_kernels(real: Any) -> SimpleNamespace:
             shortest_squared = pair_tables[centre_type, b, SHORTEST_SQUARED]
             stop = start + row_counts[i, b]
             for base in range(start, stop, WARP):
-                cuda.syncthreads()
+                if base > 0:
+                    # The lanes are through with the neighbours before.
+                    cuda.syncthreads()
                 k = NOT_COUNTED
                 if base + lane < stop:
                     entry = rows[i, base + lane]
