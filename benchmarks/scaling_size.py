@@ -99,23 +99,26 @@ threads = {threads}
     if status:
         sys.exit(f"{name} {repeat} failed:\n{printed[-2000:]}")
     kilobyte = 1 if sys.platform == "darwin" else 1024
-    table = re.search(r"all steps +([\d.]+)", printed)
+
+    def number(pattern: str) -> float:
+        return float(re.search(pattern, printed)[1])
+
     return {
         "system": name,
         "atoms": n_atoms,
         "steps": steps,
-        "microseconds_per_atom_step": float(re.search(r"([\d.]+) µs/atom/step \(", printed)[1]),
-        "model_microseconds": float(re.search(r"model +([\d.]+)", printed)[1]) * 1e6 / (steps * n_atoms),
+        "microseconds_per_atom_step": number(r"([\d.]+) µs/atom/step \("),
+        "model_microseconds": number(r"model +([\d.]+)") * 1e6 / (steps * n_atoms),
         "peak_bytes": usage.ru_maxrss * kilobyte,
-        "seconds_before_first_step": seconds - float(table[1]),
+        "seconds_before_first_step": seconds - number(r"all steps +([\d.]+)"),
     }
 
 
 def table(results: list[dict]) -> str:
     """Return the figures as a Markdown table."""
     lines = [
-        "| system | atoms | steps | µs/atom/step | of it model | peak memory, MiB | bytes for each further atom |"
-        " start, s |",
+        "| system | atoms | steps | µs/atom/step | of it model | peak memory, MiB | bytes for each further"
+        " atom | start, s |",
         "|---|---|---|---|---|---|---|---|",
     ]
     before: dict | None = None
@@ -127,7 +130,8 @@ def table(results: list[dict]) -> str:
             else ""
         )
         lines.append(
-            f"| {row['system']} | {row['atoms']} | {row['steps']} | {row['microseconds_per_atom_step']:.2f} | "
+            f"| {row['system']} | {row['atoms']} | {row['steps']} | "
+            f"{row['microseconds_per_atom_step']:.2f} | "
             f"{row['model_microseconds']:.2f} | {row['peak_bytes'] / 2**20:.0f} | {slope} | "
             f"{row['seconds_before_first_step']:.1f} |"
         )

@@ -92,9 +92,9 @@ class PotentialTable(Table):
     )
     audit_atoms: int = key(
         8,
-        "Atoms drawn at each frame of the trajectory whose energies and gradients are computed with the "
-        "model as trained too, to tell when a run leaves what the compressed potential was made for; audits that "
-        "would take more than 1 % of the time are left out. 0 for none.",
+        "Atoms drawn at each frame of the trajectory whose energies and gradients are computed with the model"
+        " as trained too, to tell when a run leaves what the compressed potential was made for; audits that"
+        " would take more than 1 % of the time are left out. 0 for none.",
         ge=0,
         le=100_000,
     )

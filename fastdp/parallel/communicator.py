@@ -12,16 +12,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NoReturn, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 from fastdp.errors import FastDPError
 
+if TYPE_CHECKING:
+    # The command line imports this module, and is to answer at once.
+    import numpy as np
+    from numpy.typing import NDArray
+
 Result = TypeVar("Result")
 
-Buffers = Sequence[tuple[int, NDArray[Any]]]
+Buffers: TypeAlias = "Sequence[tuple[int, NDArray[Any]]]"
 """Contiguous arrays, each with the rank that it goes to or comes from."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastdp.model.description import Array
 from fastdp.performance.ceilings import Ceilings
@@ -95,7 +96,7 @@ def count_work(model: CompressedModel, shares: Array, listed: float, within: flo
     return Work(operations, activations, 4.0 * listed)
 
 
-def mean_neighbours(first: Array, within: np.ndarray) -> tuple[float, float]:
+def mean_neighbours(first: NDArray[np.int64], within: NDArray[np.bool_]) -> tuple[float, float]:
     """Return the mean number of neighbours in the list and within the cutoff.
 
     Parameters

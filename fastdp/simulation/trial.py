@@ -24,6 +24,9 @@ from fastdp.units import PS_PER_FS
 
 TIMED_EVALUATIONS = 3
 
+LARGE = 20_000
+"""Atoms, from which on one evaluation is long enough to be timed, and to wait for."""
+
 BYTES_PER_ATOM_IN_FRAME = {True: 60, False: 36}
 """Position, image and, where wanted, velocity of an atom."""
 
@@ -90,7 +93,7 @@ def try_start(potential: Potential, structure: Structure, types: NDArray[np.int3
         # Most steps need no virial.
         min(
             _seconds(lambda: potential.evaluate(neighbours, evaluation, virial=False))
-            for _ in range(TIMED_EVALUATIONS)
+            for _ in range(TIMED_EVALUATIONS if structure.n_atoms < LARGE else 1)
         ),
         _seconds(lambda: neighbours.build(structure.positions)),
         _peak_bytes(),
