@@ -18,8 +18,8 @@ mean. Latency and bandwidth are those of the machine that is asked about, and ar
     python benchmarks/scaling_model.py benchmarks/results/scaling_water_strong.csv \
         --latency-us 2 --bandwidth-GBps 10 --cores-per-rank 1
 
-What it leaves out: the model's kernels are a little slower for a few hundred atoms than for many, ranks on one
-node share memory and network, systems interrupt, atoms come in whole numbers. So it is a bound from above.
+What it leaves out: the model's kernels are a little slower for a few hundred atoms than for many, ranks on
+one node share memory and network, systems interrupt, atoms come in whole numbers: it is a bound from above.
 Numbers beyond the measured ranks are a prediction, of this model and for that machine, not a measurement.
 """
 
@@ -140,7 +140,7 @@ def calibrate(rows: list[dict[str, str]]) -> Work:
 
 
 def check(rows: list[dict[str, str]], work: Work, machine: Machine, cores: int) -> None:
-    """Print prediction beside measurement, of ghosts, messages and times; more ranks than cores take turns."""
+    """Print prediction beside measurement, of ghosts, messages and times."""
     print("check against what was measured (ranks × 1 thread):")
     print("  ranks  grid     atoms     ghosts, counted / geometry   messages     ms a step, measured / model")
     for row in rows:
