@@ -17,10 +17,13 @@ import argparse
 import csv
 import json
 import math
+import os
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +45,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--precision", choices=("double", "mixed"), default="double")
+    parser.add_argument("--wait", type=float, default=0.0, help="for other programs to be quiet, at most, s")
     parser.add_argument("--weak", action="store_true", help="as many atoms for each core")
     parser.add_argument("--mpirun", help="launcher with options, in one word; default: that of this Python")
     parser.add_argument("--output", type=Path, help="CSV file")
@@ -170,6 +174,35 @@ def launch(task: dict[str, Any], ranks: int, mpirun: str) -> dict[str, Any]:
         return json.loads(Path(task["result"]).read_text())
 
 
+class Others:
+    """How much of the processors' time other programs took, between `start` and `share` (Linux only)."""
+
+    def start(self) -> None:
+        """Begin to count."""
+        self._busy, self._own = self._times()
+        self._began = time.perf_counter()
+
+    def share(self) -> float:
+        """Return the part of one core."""
+        busy, own = self._times()
+        return max(busy - self._busy - (own - self._own), 0.0) / (time.perf_counter() - self._began)
+
+    def wait(self, patience: float) -> None:
+        """Wait until they are quiet, but not for ever."""
+        end = time.monotonic() + patience
+        while time.monotonic() < end:
+            self.start()
+            time.sleep(1.0)
+            if self.share() < 0.1:
+                return
+
+    @staticmethod
+    def _times() -> tuple[float, float]:
+        ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+        own = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return (sum(ticks[:3]) + sum(ticks[5:])) / os.sysconf("SC_CLK_TCK"), own.ru_utime + own.ru_stime
+
+
 def plot(path: Path) -> None:
     import matplotlib
 
@@ -210,6 +243,7 @@ def main() -> None:
     }
     mode = "weak" if options.weak else "strong"
     best: dict[str, dict[str, Any]] = {}
+    others = Others()
     for turn in range(options.repeat):
         for layout in options.layouts:
             ranks, threads = map(int, layout.split("x"))
@@ -222,7 +256,10 @@ def main() -> None:
                 "precision": options.precision,
                 "mode": mode,
             }
+            others.wait(options.wait)
+            others.start()
             row = launch(task, ranks, mpirun)
+            row["others_share"] = others.share()
             if layout not in best or row["seconds_per_step"] < best[layout]["seconds_per_step"]:
                 best[layout] = row
             between = sum(row.get(f"{name}_mean_s", 0.0) for name in ("communication", "waiting"))
@@ -230,7 +267,8 @@ def main() -> None:
                 f"turn {turn + 1}, {layout}: {1e3 * row['seconds_per_step']:.1f} ms a step, "
                 f"{row['us_per_atom_step']:.2f} µs/atom/step, "
                 f"communication {100 * row.get('communication_mean_s', 0) / row['seconds_per_step']:.1f} %, "
-                f"with waiting {100 * between / row['seconds_per_step']:.1f} %",
+                f"with waiting {100 * between / row['seconds_per_step']:.1f} %, "
+                f"other programs {100 * row['others_share']:.0f} % of a core",
                 flush=True,
             )
     first = best[options.layouts[0]]

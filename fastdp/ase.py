@@ -40,8 +40,9 @@ class FastDP(Calculator):
     ----------
     model : str or Path
         Model file.
-    backend : {"auto", "cpu", "reference"}
-        As `backend` in the input file: compressed on threads, or exactly as trained in plain NumPy.
+    backend : {"auto", "cpu", "cuda", "reference"}
+        As `backend` in the input file: compressed on threads or on a GPU, or exactly as trained in plain
+        NumPy.
     precision : {"double", "mixed"}
         As `precision` in the input file.
     tolerance : float

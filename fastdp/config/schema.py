@@ -82,14 +82,21 @@ class PotentialTable(Table):
     aparam: list[float] | None = key(
         None, "The atoms' parameters, the same for all, where the model takes them.", max_length=1000
     )
-    backend: Literal["auto", "cpu", "reference"] = key(
+    backend: Literal["auto", "cpu", "cuda", "reference"] = key(
         "auto",
-        "`cpu` is the compressed potential on threads, `reference` the model exactly as trained in plain "
-        "NumPy (slow), `auto` the fastest that this machine has.",
+        "`cpu` is the compressed potential on threads, `cuda` the same on an NVIDIA GPU with everything else "
+        "of a step, `reference` the model exactly as trained in plain NumPy (slow), `auto` the fastest that "
+        "this machine has.",
     )
     precision: Literal["double", "mixed"] = key(
         "double",
         "`mixed` evaluates the networks in float32 and sums energies, forces and the virial in float64.",
+    )
+    gpu_products: Literal["full", "tf32", "tf32x3"] = key(
+        "full",
+        "Matrix products of `mixed` on a GPU: in float32; `tf32` with factors rounded to 11 bits, which puts "
+        "forces off by about 0.01 eV/Å (the run prints by how much); or `tf32x3`, three such products with "
+        "the accuracy of float32.",
     )
     tolerance: float = key(
         1e-5,

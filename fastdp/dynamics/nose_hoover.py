@@ -36,20 +36,22 @@ k_B T   thermal_energy          eV
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from fastdp.dynamics import chain
 from fastdp.dynamics.integrator import ForceField, Integrator, register
 from fastdp.dynamics.kernels import scale
 from fastdp.dynamics.settings import NoseHooverSettings
 from fastdp.dynamics.state import State
 from fastdp.dynamics.velocity_verlet import VelocityVerletStep
 from fastdp.errors import StructureError
+from fastdp.parallel.rebinding import rebound
 from fastdp.units import BOLTZMANN_EV_PER_K, PS_PER_FS
 
 
@@ -71,59 +73,33 @@ SUZUKI_YOSHIDA_WEIGHTS: dict[int, tuple[float, ...]] = {
 """Fractions of a step that raise a symmetric splitting of second order to fourth (3, 5) or sixth (7)."""
 
 
-@njit("void(i8, i8, f8[::1], f8[::1], f8, f8, f8, f8, f8)", cache=True)
-def kick_thermostat(
-    k, last, velocities, masses, quarter, eighth, twice_kinetic_energy, degrees_of_freedom, thermal_energy
-):
-    """Change v_ξ of thermostat `k` by its own force, damped by the next thermostat on both sides."""
-    if k == 0:
-        drive = twice_kinetic_energy - degrees_of_freedom * thermal_energy
-    else:
-        drive = masses[k - 1] * velocities[k - 1] * velocities[k - 1] - thermal_energy
-    damping = 1.0 if k == last else math.exp(-eighth * velocities[k + 1])
-    velocities[k] = (velocities[k] * damping + quarter * drive / masses[k]) * damping
+_kick_thermostat = njit("void(i8, i8, f8[::1], f8[::1], f8, f8, f8, f8, f8)", cache=True)(
+    chain.kick_thermostat
+)
+advance_chain = njit("f8(f8[::1], f8[::1], f8[::1], f8[::1], f8, f8, f8)", cache=True)(
+    rebound(chain.advance_chain, kick_thermostat=_kick_thermostat)
+)
 
 
-@njit("f8(f8[::1], f8[::1], f8[::1], f8[::1], f8, f8, f8)", cache=True)
-def advance_chain(
-    positions, velocities, masses, durations, twice_kinetic_energy, degrees_of_freedom, thermal_energy
-):
-    """Advance a chain, in place, through `durations` one after the other.
+@dataclass(frozen=True)
+class Chain:
+    """What a chain is made of besides its state.
 
-    Parameters
+    Attributes
     ----------
-    positions, velocities, masses : (chain_length,) float64
-        ξ, v_ξ (1/ps) and Q (eV ps²).
+    masses : (chain_length,) float64
+        Q, eV ps².
     durations : (n,) float64
-        ps.
-    twice_kinetic_energy, degrees_of_freedom, thermal_energy : float
-        2K (eV), N_f and k_B T (eV) of the atoms.
-
-    Returns
-    -------
-    float
-        What the velocities of the atoms are to be multiplied by.
+        ps; parts of half a step of the chain.
+    degrees_of_freedom : float
+    thermal_energy : float
+        k_B T, eV.
     """
-    last = positions.shape[0] - 1
-    factor = 1.0
-    for duration in durations:
-        half, quarter, eighth = 0.5 * duration, 0.25 * duration, 0.125 * duration
-        for k in range(last, -1, -1):
-            kick_thermostat(
-                k, last, velocities, masses, quarter, eighth, twice_kinetic_energy, degrees_of_freedom,
-                thermal_energy,
-            )  # fmt: skip
-        friction = math.exp(-half * velocities[0])
-        factor *= friction
-        twice_kinetic_energy *= friction * friction
-        for k in range(last + 1):
-            positions[k] += half * velocities[k]
-        for k in range(last + 1):
-            kick_thermostat(
-                k, last, velocities, masses, quarter, eighth, twice_kinetic_energy, degrees_of_freedom,
-                thermal_energy,
-            )  # fmt: skip
-    return factor
+
+    masses: NDArray[np.float64]
+    durations: NDArray[np.float64]
+    degrees_of_freedom: float
+    thermal_energy: float
 
 
 @register(NoseHooverSettings)
@@ -156,6 +132,11 @@ class NoseHoover(Integrator[NoseHooverSettings]):
         self._durations = np.tile(np.array(weights) * part, settings.sub_steps)
         self._advance = VelocityVerletStep(self.timestep_ps)
 
+    @property
+    def chain(self) -> Chain:
+        """What the chain is made of, for those who advance it elsewhere."""
+        return Chain(self._masses, self._durations, self._degrees_of_freedom, self._thermal_energy)
+
     def step(self, state: State, force_field: ForceField) -> None:
         """Advance positions and velocities by one time step."""
         self._half_step_of_chain(state)
@@ -164,9 +145,15 @@ class NoseHoover(Integrator[NoseHooverSettings]):
 
     def bath_energy(self, state: State) -> float:
         """Return the energy of the chain, Σ ½ Q v_ξ² + N_f k_B T ξ₁ + k_B T Σ_{k>1} ξ_k, eV."""
-        kinetic = 0.5 * float(np.sum(self._masses * self._velocities**2))
-        lever = self._degrees_of_freedom * self._positions[0] + self._positions[1:].sum()
-        return kinetic + self._thermal_energy * float(lever)
+        return float(
+            chain.chain_energy(
+                self._positions,
+                self._velocities,
+                self._masses,
+                self._degrees_of_freedom,
+                self._thermal_energy,
+            )
+        )
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return positions and velocities of the chain."""

@@ -52,8 +52,24 @@ class Snapshot:
         self.kinetic_energy, self.non_finite_forces = state.kinetics.energy_and_count(
             state.velocities, count_non_finite(self.evaluation.forces)
         )
+        self._measure_tensor()
+
+    def take(self, stage: int, potential_energy: float, kinetic_energy: float, bath_energy: float) -> None:
+        """Take in a step that was made elsewhere, where its energies were measured, eV."""
+        self.stage = stage
+        self.evaluation.energy = potential_energy
+        self.evaluation.virial_is_current = False
+        self.kinetic_energy = kinetic_energy
+        self.bath_energy = bath_energy
+
+    def take_arrays(self) -> None:
+        """Take in velocities and forces of such a step, when they have come here."""
+        self.non_finite_forces = count_non_finite(self.evaluation.forces)
+        self._measure_tensor()
+
+    def _measure_tensor(self) -> None:
         if self.evaluation.virial_is_current:
-            self._kinetic_tensor = state.kinetics.tensor(state.velocities)
+            self._kinetic_tensor = self.state.kinetics.tensor(self.state.velocities)
 
     @property
     def temperature(self) -> float:

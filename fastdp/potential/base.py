@@ -5,12 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdp.neighbours.verlet_list import VerletList
+
+if TYPE_CHECKING:
+    from fastdp.dynamics.engine import Engine
+    from fastdp.dynamics.state import State
 
 Precision = Literal["double", "mixed"]
 """Of the kernels: float64, or float32 with sums in float64."""
@@ -65,6 +69,22 @@ class Potential(ABC):
         Empty if the model file alone determines the potential.
         """
         return {}
+
+    def make_engine(self, state: State, skin: float) -> Engine | None:
+        """Return what makes many steps at once where this potential is evaluated, or None.
+
+        Parameters
+        ----------
+        state : State
+            The atoms of the run.
+        skin : float
+            Of the neighbour list, Å.
+        """
+        return None
+
+    def memory_lines(self) -> list[str]:
+        """Return what a run takes of another memory than that of the process, in words."""
+        return []
 
     def another(self) -> Potential | None:
         """Return the same potential with buffers of its own, or None if it is the model as trained."""

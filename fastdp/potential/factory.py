@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,11 @@ from fastdp.potential.reference import ReferencePotential
 from fastdp.structure.structure import Structure
 from fastdp.structure.types import match_types
 
+if TYPE_CHECKING:
+    from fastdp.gpu.layout import Products
+    from fastdp.potential.compressed.compressed_model import CompressedModel
+    from fastdp.potential.compressed.measurement import Atoms
+
 
 @dataclass(frozen=True)
 class Request:
@@ -32,6 +37,8 @@ class Request:
     precision : {"double", "mixed"}
     tolerance : float
         eV/Å, rms force error of a compressed potential.
+    gpu_products : {"full", "tf32", "tf32x3"}
+        How a GPU multiplies float32 matrices.
     report : callable
         Told what is done and what came out.
     state : mapping of str to array or None
@@ -42,6 +49,7 @@ class Request:
     structure: Structure
     precision: Precision
     tolerance: float
+    gpu_products: Products
     report: Callable[[str], None]
     state: Mapping[str, NDArray[Any]] | None
 
@@ -67,10 +75,12 @@ def make_potential(
     backend: str = "auto",
     precision: Precision = "double",
     tolerance: float = 1e-5,
+    gpu_products: Products = "full",
     report: Callable[[str], None] = lambda _: None,
     state: Mapping[str, NDArray[Any]] | None = None,
     frame_parameters: Sequence[float] | None = None,
     atom_parameters: Sequence[float] | None = None,
+    ranks: int = 1,
 ) -> Potential:
     """Make a potential for a structure.
 
@@ -86,12 +96,16 @@ def make_potential(
         Of the kernels; the reference is always double.
     tolerance : float
         eV/Å, rms force error of the compressed potential.
+    gpu_products : {"full", "tf32", "tf32x3"}
+        How a GPU multiplies float32 matrices.
     report : callable
         Told, line by line, what is done and what came out.
     state : mapping of str to array, optional
         `Potential.state_arrays()` of an earlier potential, to get the very same again.
     frame_parameters, atom_parameters : sequence of float, optional
         fparam, and aparam of all atoms alike, where the model takes them.
+    ranks : int
+        That share the structure; a GPU serves one as yet.
 
     Returns
     -------
@@ -100,34 +114,38 @@ def make_potential(
     Raises
     ------
     BackendError
-        If there is no such backend, or it does not evaluate this model.
+        If there is no such backend, not for several ranks, or it does not evaluate this model.
     UnsupportedModelError
         If the model does not give energies.
     InputError
         If the tolerance cannot be met, the structure does not fit the model, or parameters are missing.
     """
     description = with_parameters(description, frame_parameters, atom_parameters)
-    reason = why_not_compressed(description)
-    if backend == "auto" and reason is not None:
+    unsuitable = why_not_compressed(description)
+    if backend == "auto" and unsuitable is not None:
         backend = "reference"
-        report(f"backend: reference (slow), because the model {reason}")
+        report(f"backend: reference (slow), because the model {unsuitable}")
     elif backend == "auto":
-        backend = "cpu"
-        report("backend: cpu (chosen automatically)")
+        backend, reason = _fastest_backend(ranks)
+        report(f"backend: {backend} (chosen automatically: {reason})")
     else:
         report(f"backend: {backend}")
+    if backend == "cuda" and ranks > 1:
+        raise BackendError(
+            f'backend = "cuda" serves one process as yet, and there are {ranks} ranks: start one, or use '
+            'backend = "cpu"'
+        )
     maker = BACKENDS.get(backend)
     if maker is None:
         raise BackendError(
             f"there is no backend {backend!r}; there are {', '.join(sorted(BACKENDS))} and auto"
         )
-    if reason is not None and backend != "reference":
+    if unsuitable is not None and backend != "reference":
         raise BackendError(
-            f"{description.origin.path}: the backend {backend!r} does not evaluate it, because the "
-            f"model {reason}; "
-            'set backend = "reference"'
+            f"{description.origin.path}: the backend {backend!r} does not evaluate it, because the model "
+            f'{unsuitable}; set backend = "reference"'
         )
-    return maker(Request(description, structure, precision, tolerance, report, state))
+    return maker(Request(description, structure, precision, tolerance, gpu_products, report, state))
 
 
 def with_parameters(
@@ -171,20 +189,62 @@ def _reference(request: Request) -> Potential:
 @backend("cpu")
 def _cpu(request: Request) -> Potential:
     # Numba takes a second to import; the reference does without it.
-    from fastdp.potential.compressed.compressed_model import CompressedModel
-    from fastdp.potential.compressed.measurement import Atoms
     from fastdp.potential.compressed.potential import CompressedPotential
+
+    return CompressedPotential(_compressed_model(request), request.precision)
+
+
+@backend("cuda")
+def _cuda(request: Request) -> Potential:
+    from fastdp.gpu.device.choice import open_device
+
+    # Before minutes go into a potential that nothing can evaluate.
+    device = open_device()
+    request.report(f"device: {device.name}")
+    from fastdp.gpu.potential import CudaPotential
+
+    model = _compressed_model(request)
+    potential = CudaPotential(model, device, request.precision, request.gpu_products)
+    if request.gpu_products == "tf32":
+        from fastdp.gpu.accuracy import force_difference
+
+        error = force_difference(potential, CudaPotential(model, device), _atoms(request))
+        request.report(
+            f"force error of products in TF32: {error:.1e} eV/Å rms on the start structure, besides that of "
+            "the compressed potential"
+        )
+    return potential
+
+
+def _compressed_model(request: Request) -> CompressedModel:
+    """Return the model compressed for the structure, or that of the state."""
+    from fastdp.potential.compressed.compressed_model import CompressedModel
     from fastdp.potential.compressed.prepare import prepare
 
     if request.state:
         request.report("compressed potential: as in the checkpoint")
-        return CompressedPotential(CompressedModel.from_arrays(request.state), request.precision)
+        return CompressedModel.from_arrays(request.state)
+    return prepare(request.description, _atoms(request), request.tolerance, request.report)
+
+
+def _atoms(request: Request) -> Atoms:
+    """Return the structure as the compressed potential takes it."""
+    from fastdp.potential.compressed.measurement import Atoms
+
     structure = request.structure
-    atoms = Atoms(
+    return Atoms(
         structure.positions,
         match_types(structure.symbols, request.description.type_names),
         structure.cell,
         structure.periodic,
     )
-    model = prepare(request.description, atoms, request.tolerance, request.report)
-    return CompressedPotential(model, request.precision)
+
+
+def _fastest_backend(ranks: int) -> tuple[str, str]:
+    """Return the backend that "auto" means on this machine, and why."""
+    if ranks > 1:
+        return "cpu", "there are several ranks"
+    from fastdp.gpu.device.choice import why_no_card
+
+    reason = why_no_card()
+    return ("cuda", "there is a GPU") if reason is None else ("cpu", reason)

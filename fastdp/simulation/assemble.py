@@ -5,15 +5,17 @@ from __future__ import annotations
 import getpass
 import hashlib
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from fastdp.config.render import resolved_text
-from fastdp.config.schema import Configuration
+from fastdp.config.schema import Configuration, PotentialTable
 from fastdp.config.settings import run_settings, velocity_settings
 from fastdp.dynamics.state import State
 from fastdp.dynamics.velocities import prepare_velocities
+from fastdp.errors import BackendError
 from fastdp.model.description import DeepPotential
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.output.checkpoint import Checkpoint
@@ -22,6 +24,7 @@ from fastdp.potential.base import Potential
 from fastdp.potential.factory import make_potential
 from fastdp.potential.reference import ReferencePotential
 from fastdp.simulation.audit import Audit
+from fastdp.simulation.device_simulation import DeviceSimulation
 from fastdp.simulation.further import further_files, read_further_models
 from fastdp.simulation.inputs import Inputs
 from fastdp.simulation.overflow import OverflowWatch
@@ -78,15 +81,20 @@ def make_ready(
         backend=table.backend,
         precision=table.precision,
         tolerance=table.tolerance,
+        gpu_products=table.gpu_products,
         report=reporter.message,
         state=None if checkpoint is None else potential_state_of(checkpoint),
+        ranks=ranks,
     )
     if checkpoint is None and ranks == 1:
         skin = configuration.neighbours.skin_A
         trial = try_start(potential, inputs.structure, inputs.types, skin)
         for line in overflow_watch(inputs, potential).warnings(trial.neighbours):
             reporter.warning(line)
-        for line in forecast(trial, initial_state(inputs), run_settings(configuration), skin):
+        for line in (
+            *forecast(trial, initial_state(inputs), run_settings(configuration), skin),
+            *potential.memory_lines(),
+        ):
             reporter.message(line)
     return potential
 
@@ -150,7 +158,14 @@ def build_simulation(
             reporter.warning(line)
         started = True
 
-    return Simulation(
+    engine = potential.make_engine(state, neighbours.skin)
+    if engine is not None and models.cutoff > 0.0:
+        raise BackendError(
+            '[committee] and [[tensor]] are evaluated on the CPU only as yet: set backend = "cpu", or leave '
+            "them out"
+        )
+    kind = Simulation if engine is None else partial(DeviceSimulation, engine=engine)
+    return kind(
         state,
         potential,
         neighbours,
@@ -225,15 +240,22 @@ def provenance(inputs: Inputs) -> Provenance:
     """
     configuration = inputs.configuration
     table = configuration.potential
+    products = "" if table.gpu_products == "full" else f", products {table.gpu_products}"
     return Provenance(
         input_text=resolved_text(configuration),
         model_file=Path(table.model).name,
         model_sha256=inputs.description.origin.sha256,
-        potential=f"{table.backend}, {table.precision}, tolerance {table.tolerance!r} eV/Å",
+        potential=f"{table.backend}, {table.precision}, tolerance {table.tolerance!r} eV/Å{products}{_choices(table)}",
         structure=f"{Path(configuration.structure.file).name} (sha256 {_fingerprint(inputs.structure)})",
         seed=configuration.velocities.seed,
         author=_user(),
     )
+
+
+def _choices(table: PotentialTable) -> str:
+    """Return what the input chose of the model, where it chose something."""
+    chosen = {"head": table.head, "fparam": table.fparam, "aparam": table.aparam}
+    return "".join(f", {name} {value}" for name, value in chosen.items() if value is not None)
 
 
 def _summary_lines(inputs: Inputs, threads: int, ranks: int) -> list[str]:

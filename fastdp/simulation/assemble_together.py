@@ -90,7 +90,7 @@ def build_together(
     potential, shared = prepared if prepared is not None else (None, None)
     description, origin, potential_state = communicator.broadcast(shared)
     if potential is None:
-        potential = _potential_from(description, configuration, potential_state)
+        potential = _potential_from(description, configuration, potential_state, communicator.size)
 
     state, domain, further = _deal_out(inputs, configuration, communicator, checkpoint, resumed)
     own_checkpoint = _own_checkpoint(checkpoint, further, communicator) if resumed else None
@@ -145,7 +145,7 @@ def balance_settings(configuration: Configuration) -> BalanceSettings:
 
 
 def _potential_from(
-    description: DeepPotential, configuration: Configuration, state: Mapping[str, NDArray[Any]]
+    description: DeepPotential, configuration: Configuration, state: Mapping[str, NDArray[Any]], ranks: int
 ) -> Potential:
     """Return the potential that rank 0 has made."""
     table = configuration.potential
@@ -157,6 +157,7 @@ def _potential_from(
         precision=table.precision,
         tolerance=table.tolerance,
         state=state,
+        ranks=ranks,
     )
 
 

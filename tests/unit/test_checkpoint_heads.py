@@ -48,7 +48,9 @@ def test_the_head_of_a_real_checkpoint(shared):
     """The same state under another name is found there."""
     content = _open(shared / "models/own/ternary_twoside_pt.pt").content
     parameters, tensors = _checkpoint_parts(PATH, content, None)
-    state = {key.replace("model.Default.", "model.carbide."): value for key, value in content["model"].items()}
+    state = {
+        key.replace("model.Default.", "model.carbide."): value for key, value in content["model"].items()
+    }
     state["_extra_state"] = {"model_params": {"model_dict": {"carbide": parameters}}}
     _, found = _checkpoint_parts(PATH, {"model": state}, "carbide")
     assert found.keys() == tensors.keys()

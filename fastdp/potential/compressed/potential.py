@@ -9,11 +9,11 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdp.errors import PairTooCloseError
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential, Precision
 from fastdp.potential.compressed.chunks import cut_into_chunks
 from fastdp.potential.compressed.clock import SECTIONS
+from fastdp.potential.compressed.closest_pair import closest_pair_error
 from fastdp.potential.compressed.compressed_model import CompressedModel
 from fastdp.potential.compressed.matrix_kernels import ROWS_PADDED_TO, padded, stored_width
 from fastdp.potential.compressed.network_kernels import chunk_work_size, load_network
@@ -172,7 +172,7 @@ class CompressedPotential(Potential):
         if len(outer):
             evaluate_chunks(outer, *arguments)
         if self._too_close.max(initial=-1) >= 0:
-            self._refuse_closest_pair(neighbours)
+            raise closest_pair_error(self.model, neighbours, self._too_close[self._too_close >= 0])
         add_forces(self._part_forces, self._forces)
         result.atomic_energies[neighbours.order] = self._energies[:n]
         result.forces[neighbours.order] = self._forces[:n]
@@ -240,26 +240,3 @@ class CompressedPotential(Potential):
         self._moments = np.zeros((threads, rows * 4 * stride), self._dtype)
         self._q = np.zeros((threads, stride, 4), self._dtype)
         self._work = np.zeros((threads, work), self._dtype)
-
-    def _refuse_closest_pair(self, neighbours: VerletList) -> None:
-        """Raise the error that names the pair that lies deepest below its table."""
-        worst = (1.0, 0, 0, 0.0, 0.0)
-        for i in self._too_close[self._too_close >= 0]:
-            row = neighbours.neighbours[neighbours.first[i] : neighbours.first[i + 1]]
-            difference = neighbours.extended_positions[row] - neighbours.extended_positions[i]
-            distances = np.linalg.norm(difference, axis=1)
-            bases = self.model.bases[neighbours.extended_types[i]]
-            shortest = np.array([bases[b].shortest for b in neighbours.extended_types[row]])
-            k = int(np.argmin(distances / shortest))
-            worst = min(
-                worst, (distances[k] / shortest[k], i, neighbours.owner[row[k]], distances[k], shortest[k])
-            )
-        _, i, j, distance, limit = worst
-        identifiers = neighbours.row_identifiers
-        atoms = sorted((int(identifiers[i]), int(identifiers[j])))
-        raise PairTooCloseError(
-            f"atoms {atoms[0]} and {atoms[1]} are {distance:.4f} Å apart; the compressed potential begins at "
-            f"{limit:.4f} Å for this pair of types, far below what a model is trained on. "
-            "Check the start structure, the time step and the temperature",
-            atoms=atoms,
-        )

@@ -22,8 +22,9 @@ def radial_coordinate(r, softness):
 
 def radial_coordinate_slope(r, softness):
     """Return du/dr = a / (r + a)², 1/Å."""
-    inverse = 1.0 / (r + softness)
-    return softness * inverse * inverse
+    # Without a literal: it would be float64, and make float32 code divide in float64.
+    total = r + softness
+    return softness / (total * total)
 
 
 def polynomial(coefficients, x):
@@ -39,3 +40,33 @@ def polynomial(coefficients, x):
     for p in range(1, len(coefficients)):
         value = value * x + coefficients[len(coefficients) - 1 - p]
     return value
+
+
+def array_polynomial(coefficients, row, size, x):
+    """Return Σ_p c_p x^p by Horner's rule, c being the first `size` numbers of a row of a matrix.
+
+    Parameters
+    ----------
+    coefficients : (n, size) array
+        Lowest power first.
+    row, size : int
+    x : float
+    """
+    value = coefficients[row, size - 1]
+    for p in range(1, size):
+        value = value * x + coefficients[row, size - 1 - p]
+    return value
+
+
+def array_polynomial_slope(coefficients, row, size, x):
+    """Return Σ_p p c_p x^(p−1), the derivative of `array_polynomial` with respect to x.
+
+    The same polynomial again, but for the factors: those are formed by adding, so that they have the
+    type of the coefficients.
+    """
+    value = coefficients[row, size - 1]
+    slope = value - value
+    for p in range(1, size):
+        slope = slope * x + value
+        value = value * x + coefficients[row, size - 1 - p]
+    return slope

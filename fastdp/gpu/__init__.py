@@ -1,0 +1,1 @@
+"""The compressed potential and whole steps of dynamics on a CUDA device."""

@@ -1,0 +1,190 @@
+"""A CUDA card: memory by CuPy, kernels by Numba, matrix products by cuBLAS, all on one stream."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastdp.errors import BackendError
+from fastdp.gpu.device import card_geometry
+from fastdp.gpu.device.base import Action, Device, DeviceArray
+from fastdp.gpu.device.cublas import WORKSPACE_BYTES, Cublas, load_library
+
+
+class Card(Device):
+    """The card of this process.
+
+    Parameters
+    ----------
+    local_rank : int
+        Number of this process on its node; processes take the cards in turn, and share them where there
+        are fewer cards.
+    """
+
+    def __init__(self, local_rank: int = 0) -> None:
+        import cupy
+        import numba
+        from numba import cuda
+
+        # Small systems cannot fill a card; that is no news.
+        numba.config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # type: ignore[attr-defined]
+        self._cupy = cupy
+        number = local_rank % cupy.cuda.runtime.getDeviceCount()
+        cupy.cuda.Device(number).use()
+        cuda.select_device(number)
+        properties = cupy.cuda.runtime.getDeviceProperties(number)
+        self.name = f"{properties['name'].decode()} (number {number})"
+        # A stream can only be captured if it does not wait for the default one.
+        self._stream = cupy.cuda.Stream(non_blocking=True)
+        self._numba_stream = cuda.external_stream(self._stream.ptr)
+        self._as_argument = cuda.as_cuda_array
+        self._workspace = self.empty(WORKSPACE_BYTES, np.uint8)
+        self._cublas = Cublas(load_library(), self._stream.ptr, self._workspace.raw.data.ptr)
+
+    def empty(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> DeviceArray:
+        """Return memory with anything in it.
+
+        Raises
+        ------
+        BackendError
+            If the card has not enough left.
+        """
+        try:
+            with self._stream:
+                return DeviceArray(self._cupy.empty(shape, dtype), self._argument)
+        except self._cupy.cuda.memory.OutOfMemoryError as error:
+            wanted = int(np.prod(shape)) * np.dtype(dtype).itemsize
+            free, total = self.memory()
+            raise BackendError(
+                f"the GPU has no room for {wanted / 2**20:.0f} MiB more: {free / 2**20:.0f} of "
+                f'{total / 2**20:.0f} MiB are free. Use fewer atoms, precision = "mixed" or '
+                'backend = "cpu"; `fastdp check` forecasts what a run needs'
+            ) from error
+
+    def upload(self, values: NDArray[Any]) -> DeviceArray:
+        """Return a copy of an array of the host."""
+        result = self.empty(values.shape, values.dtype)
+        self.write(result, values)
+        return result
+
+    def write(self, target: DeviceArray, values: NDArray[Any]) -> None:
+        """Fill an array from the host."""
+        target.raw.set(np.ascontiguousarray(values, target.dtype), stream=self._stream)
+        # The caller may change `values` now.
+        self._stream.synchronize()
+
+    def copy(self, target: DeviceArray, source: DeviceArray) -> None:
+        """Copy within the device; both contiguous, of one type and shape."""
+        target.raw.data.copy_from_device_async(source.raw.data, source.nbytes, self._stream)
+
+    def fill(self, target: DeviceArray, value: float) -> None:
+        """Set all elements."""
+        with self._stream:
+            target.raw.fill(value)
+
+    def launch(
+        self, kernel: Any, grid: int, block: int, arguments: tuple[Any, ...], shared: int = 0
+    ) -> Action:
+        """Return an action that runs a kernel."""
+        configured = kernel[grid, block, self._numba_stream, shared]
+        values = tuple(value.argument if isinstance(value, DeviceArray) else value for value in arguments)
+
+        def act() -> None:
+            configured(*values)
+
+        return act
+
+    def product(
+        self,
+        a: DeviceArray,
+        b: DeviceArray,
+        out: DeviceArray,
+        *,
+        transposed: bool = False,
+        accumulate: bool = False,
+        tf32: bool = False,
+    ) -> Action:
+        """Return an action: out = a b, or a bᵀ; added to `out` if so wanted."""
+        return self._cublas.product(
+            a.raw,
+            b.raw,
+            out.raw,
+            transposed=transposed,
+            accumulate=accumulate,
+            tf32=tf32,
+            address=lambda array: array.data.ptr,
+        )
+
+    def capture(self, actions: Sequence[Action]) -> Action:
+        """Return one action that does all of them: a CUDA graph, from the second time on."""
+        return _Graph(list(actions), self._stream)
+
+    def memory(self) -> tuple[int, int]:
+        """Return free and total memory of the card, bytes; what CuPy's pool holds ready is free."""
+        free, total = self._cupy.cuda.runtime.memGetInfo()
+        return free + self._cupy.get_default_memory_pool().free_bytes(), total
+
+    def elements(self, n: int) -> tuple[int, int]:
+        """Return grid and block for one thread for each of n elements."""
+        return card_geometry.elements(n)
+
+    def rows(self, n: int, width: int) -> tuple[int, int]:
+        """Return grid and block for kernels that take rows by blocks and columns by threads."""
+        return card_geometry.rows(n, width)
+
+    def sums(self) -> tuple[int, int]:
+        """Return grid and block of sums over all atoms."""
+        return card_geometry.sums()
+
+    def _argument(self, raw: Any) -> Any:
+        return self._as_argument(raw, sync=False)
+
+    def _download(self, source: DeviceArray) -> NDArray[Any]:
+        result = source.raw.get(stream=self._stream)
+        self._stream.synchronize()
+        return result
+
+
+class _Graph:
+    """Actions that are recorded the second time, and launched as one from then on.
+
+    The first time compiles and loads kernels, which a stream that is being recorded does not allow.
+    """
+
+    def __init__(self, actions: list[Action], stream: Any) -> None:
+        self._actions = actions
+        self._stream = stream
+        self._times = 0
+        self._graph: Any = None
+
+    def __call__(self) -> None:
+        self._times += 1
+        if self._times == 2:
+            self._record()
+        if self._graph is not None:
+            self._graph.launch(self._stream)
+            return
+        for action in self._actions:
+            action()
+
+    def _record(self) -> None:
+        with self._stream:
+            self._stream.begin_capture()
+            try:
+                for action in self._actions:
+                    action()
+                self._graph = self._stream.end_capture()
+            # What cannot be recorded is launched one by one: slower, and no reason to stop.
+            except Exception as error:
+                warnings.warn(f"the step cannot be captured as a CUDA graph: {error}", stacklevel=2)
+                self._end_failed_capture()
+
+    def _end_failed_capture(self) -> None:
+        try:
+            self._stream.end_capture()
+        except Exception:
+            self._graph = None

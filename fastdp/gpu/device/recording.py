@@ -1,0 +1,84 @@
+"""A device that runs nothing and notes what would be launched, to compile it where there is no card."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastdp.gpu.device import card_geometry
+from fastdp.gpu.device.base import Action, DeviceArray
+from fastdp.gpu.device.stand_in import StandIn
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A kernel with its arguments: numbers, and NumPy arrays in the place of the device's.
+
+    Attributes
+    ----------
+    kernel
+        Of `numba.cuda.jit`.
+    grid, block : int
+    arguments : tuple
+    shared : int
+        Bytes of dynamic shared memory.
+    """
+
+    kernel: Any
+    grid: int
+    block: int
+    arguments: tuple[Any, ...]
+    shared: int
+
+
+class RecordingDevice(StandIn):
+    """A stand-in that keeps a list of launches, laid out as on a card.
+
+    Attributes
+    ----------
+    launches : list of Launch
+    products : list of tuple of int
+        Batch, n, k and m of every matrix product.
+    """
+
+    name = "a recording"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.launches: list[Launch] = []
+        self.products: list[tuple[int, ...]] = []
+
+    def launch(
+        self, kernel: Any, grid: int, block: int, arguments: tuple[Any, ...], shared: int = 0
+    ) -> Action:
+        """Note the launch; the action does nothing."""
+        values = tuple(value.raw if isinstance(value, DeviceArray) else value for value in arguments)
+        self.launches.append(Launch(kernel, grid, block, values, shared))
+        return lambda: None
+
+    def product(
+        self,
+        a: DeviceArray,
+        b: DeviceArray,
+        out: DeviceArray,
+        *,
+        transposed: bool = False,
+        accumulate: bool = False,
+        tf32: bool = False,
+    ) -> Action:
+        """Note the product; the action does nothing."""
+        batch = a.shape[0] if len(a.shape) == 3 else 1
+        self.products.append((batch, *a.shape[-2:], out.shape[-1]))
+        return lambda: None
+
+    def elements(self, n: int) -> tuple[int, int]:
+        """Return grid and block as on a card."""
+        return card_geometry.elements(n)
+
+    def rows(self, n: int, width: int) -> tuple[int, int]:
+        """Return grid and block as on a card."""
+        return card_geometry.rows(n, width)
+
+    def sums(self) -> tuple[int, int]:
+        """Return grid and block as on a card."""
+        return card_geometry.sums()

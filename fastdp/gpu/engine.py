@@ -1,0 +1,358 @@
+"""Whole chunks of steps on the device; the host reads one error word and a short log for each chunk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastdp.dynamics.engine import StepLog
+from fastdp.dynamics.integrator import Integrator
+from fastdp.dynamics.state import State
+from fastdp.errors import SimulationError
+from fastdp.gpu.device.base import Action, DeviceArray
+from fastdp.gpu.kernels import motion as kernels
+from fastdp.gpu.kernels.reductions import SUM_COLUMNS
+from fastdp.gpu.kernels.status import BUILDS, HALTED, STEP, Reason, end_evaluation
+from fastdp.gpu.motions import MOTIONS, Motion
+from fastdp.gpu.potential import CudaPotential
+from fastdp.gpu.system import Boundaries
+from fastdp.neighbours.verlet_list import VerletList
+from fastdp.potential.base import Evaluation
+from fastdp.potential.compressed.closest_pair import closest_pair_error
+from fastdp.units import (
+    A_PER_PS2_FROM_EV_PER_A_U,
+    BOLTZMANN_EV_PER_K,
+    EV_PER_U_A2_PER_PS2,
+)
+
+LONGEST_CHUNK = 50
+"""Steps between two looks at the error word: long enough that the look costs nothing, short enough that a
+replay does not matter."""
+
+MOST_REPLAYS = 8
+"""Rows grow to what was found to be needed, so one replay is the rule; many mean a collapse."""
+
+
+class DeviceEngine:
+    """Makes steps on the device.
+
+    Every step is the same sequence of launches, whether or not the neighbour list is built in it: the
+    kernels that build it look at a flag on the device. Nothing is read back within a chunk.
+
+    Parameters
+    ----------
+    potential : CudaPotential
+    state : State
+        The atoms of the run.
+    skin : float
+        Of the neighbour list, Å.
+    longest_chunk : int
+        Most steps between two looks at the error word.
+    """
+
+    def __init__(
+        self, potential: CudaPotential, state: State, skin: float, longest_chunk: int = LONGEST_CHUNK
+    ) -> None:
+        self.longest_chunk = longest_chunk
+        self.number_of_builds = 0
+        self._potential = potential
+        self._device = device = potential.device
+        self._boundaries = Boundaries(state.types, state.cell, state.periodic, skin)
+        self._system = potential.make_system(self._boundaries, state.positions)
+        n = state.n_atoms
+        self._velocities = device.empty((n, 3), np.float64)
+        self._inverse_masses = device.upload(A_PER_PS2_FROM_EV_PER_A_U / state.masses)
+        self._energy_masses = device.upload(EV_PER_U_A2_PER_PS2 * state.masses)
+        self._scalars = device.zeros(kernels.SCALARS, np.float64)
+        self._partial = device.zeros((device.sums()[0], SUM_COLUMNS), np.float64)
+        self._trouble = device.zeros(1, np.int32)
+        self._log = device.zeros((longest_chunk, kernels.LOG_COLUMNS), np.float64)
+        self._reasons = Reason(0)
+        self._steps: dict[bool, Action] = {}
+        self._integrator: Integrator[Any] | None = None
+        self._largest_kinetic = 0.0
+        self._motion = Motion(0, np.ones(1), np.ones(1), 1.0, 1.0)
+        self._builds = 0
+
+    def supports(self, integrator: Integrator[Any]) -> bool:
+        """Whether the engine can move atoms this way."""
+        return type(integrator) in MOTIONS
+
+    def load(
+        self,
+        state: State,
+        evaluation: Evaluation,
+        integrator: Integrator[Any],
+        largest_temperature: float,
+    ) -> None:
+        """Take over a state, the forces on it, and the integrator with its own state.
+
+        The atoms of `state` are put into the cell, and the neighbour list is built there.
+
+        Parameters
+        ----------
+        state : State
+        evaluation : Evaluation
+            Of `state`.
+        integrator : Integrator
+            One that `supports` says yes to.
+        largest_temperature : float
+            K; the engine halts above.
+        """
+        device, system = self._device, self._system
+        largest_kinetic = largest_temperature * state.degrees_of_freedom * BOLTZMANN_EV_PER_K
+        if (integrator, largest_kinetic) != (self._integrator, self._largest_kinetic):
+            self._prepare(integrator, largest_kinetic)
+        if self._motion.chain_length > 0:
+            chain = integrator.state_dict()
+            device.write(self._chain_positions, chain["positions"])
+            device.write(self._chain_velocities, chain["velocities"])
+
+        state.wrap()
+        device.write(system.neighbours.positions, state.positions)
+        device.write(system.neighbours.positions_at_build, state.positions)
+        device.write(system.neighbours.images, state.images)
+        device.write(system.forces, evaluation.forces)
+        device.write(self._velocities, state.velocities)
+        device.fill(self._trouble, 0)
+        device.fill(system.neighbours.status, 0)
+        self._measure_kinetic()
+        self._builds = 0
+        self._build_list()
+
+    def advance(self, steps: int, *, virial: bool) -> tuple[StepLog, bool]:
+        """Make up to `longest_chunk` steps; `virial`: for the last of them.
+
+        Parameters
+        ----------
+        steps : int
+        virial : bool
+
+        Returns
+        -------
+        log : StepLog
+            Of the completed steps.
+        halted : bool
+
+        Raises
+        ------
+        SimulationError
+            If the neighbour list overflows again and again.
+        """
+        device, status = self._device, self._system.neighbours.status
+        steps = min(steps, self.longest_chunk)
+        for _ in range(MOST_REPLAYS):
+            self._run(kernels.begin_chunk, (status,))
+            self._copy(self._saved, self._moving)
+            device.reads_forbidden = True
+            try:
+                for number in range(steps):
+                    self._step(virial and number == steps - 1)()
+            finally:
+                device.reads_forbidden = False
+            word = device.read(status)
+            if not self._system.make_room(word):
+                break
+            # Back to the start, and the very same list again, with longer rows.
+            self._copy(self._moving, self._saved)
+            self._steps = {}
+            self._build_list()
+        else:
+            raise SimulationError(
+                f"the neighbour list overflowed {MOST_REPLAYS} times in a row, with "
+                f"{self._system.neighbours.capacity} places for each atom; the structure collapses"
+            )
+        self._reasons = Reason(int(word[HALTED]))
+        self.number_of_builds += int(word[BUILDS]) - self._builds
+        self._builds = int(word[BUILDS])
+        # A step that cannot be evaluated is counted, but has no energies.
+        unfinished = bool(self._reasons & (Reason.LOST | Reason.TOO_CLOSE))
+        log = device.read(self._log)[: int(word[STEP]) - unfinished]
+        return (
+            StepLog(
+                potential_energy=log[:, kernels.LOG_ENERGY].copy(),
+                kinetic_energy=0.5 * log[:, kernels.LOG_TWICE_KINETIC],
+                bath_energy=log[:, kernels.LOG_BATH].copy(),
+            ),
+            self._reasons != 0,
+        )
+
+    def fetch(self, state: State, evaluation: Evaluation, integrator: Integrator[Any]) -> None:
+        """Bring the present state to the host.
+
+        Parameters
+        ----------
+        state : State
+            Positions, velocities and images are filled.
+        evaluation : Evaluation
+            Filled; the virial is that of the last step for which it was asked.
+        integrator : Integrator
+            Given its own state.
+        """
+        device, system = self._device, self._system
+        state.positions[:] = device.read(system.neighbours.positions)
+        state.images[:] = device.read(system.neighbours.images)
+        state.velocities[:] = device.read(self._velocities)
+        evaluation.forces[:] = device.read(system.forces)
+        evaluation.atomic_energies[:] = device.read(system.energies)
+        evaluation.virial[:] = device.read(system.virial).reshape(3, 3)
+        if self._motion.chain_length > 0:
+            integrator.load_state_dict(
+                {
+                    "positions": device.read(self._chain_positions),
+                    "velocities": device.read(self._chain_velocities),
+                }
+            )
+
+    def error(self, state: State) -> SimulationError | None:
+        """Return why the last step could not be evaluated; None if it could.
+
+        Parameters
+        ----------
+        state : State
+            As fetched.
+        """
+        if Reason.LOST in self._reasons:
+            try:
+                state.wrap()
+            except SimulationError as error:
+                return error
+        if Reason.TOO_CLOSE in self._reasons:
+            neighbours = VerletList(self._potential.cutoff, 0.0, state.cell, state.periodic, state.types)
+            neighbours.build(state.positions)
+            return closest_pair_error(self._potential.model, neighbours, range(state.n_atoms))
+        return None
+
+    def _prepare(self, integrator: Integrator[Any], largest_kinetic: float) -> None:
+        """Get ready for another integrator: its constants, and what a chunk starts from."""
+        device, system = self._device, self._system
+        self._integrator = integrator
+        self._largest_kinetic = largest_kinetic
+        self._timestep = integrator.timestep_ps
+        self._motion = MOTIONS[type(integrator)](integrator)
+        self._chain_masses = device.upload(self._motion.masses)
+        self._durations = device.upload(self._motion.durations)
+        self._chain_positions = device.zeros(len(self._motion.masses), np.float64)
+        self._chain_velocities = device.zeros(len(self._motion.masses), np.float64)
+        self._moving: tuple[DeviceArray, ...] = (
+            system.neighbours.status,
+            system.neighbours.positions,
+            system.neighbours.positions_at_build,
+            system.neighbours.images,
+            system.forces,
+            self._velocities,
+            self._scalars,
+            self._chain_positions,
+            self._chain_velocities,
+        )
+        self._saved = tuple(device.empty(array.shape, array.dtype) for array in self._moving)
+        self._steps = {}
+
+    def _build_list(self) -> None:
+        """Build the list at the positions where it was built last, with rows that are long enough."""
+        neighbours = self._system.neighbours
+        while True:
+            self._run(kernels.ask_for_list, (neighbours.status,))
+            for action in neighbours.build_actions():
+                action()
+            self._run(end_evaluation, (neighbours.status,))
+            word = self._device.read(neighbours.status)
+            if not self._system.make_room(word):
+                # That was no build of a step.
+                self._builds += 1
+                return
+            # What was recorded reads the rows that were too short.
+            self._steps = {}
+            self._run(kernels.begin_chunk, (neighbours.status,))
+
+    def _step(self, virial: bool) -> Action:
+        """Return the action of a whole step, captured when it is first asked for."""
+        if virial not in self._steps:
+            self._steps[virial] = self._device.capture(self._step_actions(virial))
+        return self._steps[virial]
+
+    def _step_actions(self, virial: bool) -> list[Action]:
+        device, system, motion = self._device, self._system, self._motion
+        status, positions = system.neighbours.status, system.neighbours.positions
+        n, half = system.n_atoms, 0.5 * self._timestep
+        elements, sums = device.elements(n), device.sums()
+        chain = (
+            motion.chain_length,
+            self._chain_positions,
+            self._chain_velocities,
+            self._chain_masses,
+            self._durations,
+            motion.degrees_of_freedom,
+            motion.thermal_energy,
+        )
+        actions = [
+            device.launch(kernels.begin_step, 1, 1, (status, self._scalars, *chain)),
+            device.launch(
+                kernels.kick_and_drift,
+                *elements,
+                (
+                    status,
+                    n,
+                    half,
+                    self._timestep,
+                    self._scalars,
+                    self._inverse_masses,
+                    system.forces,
+                    positions,
+                    self._velocities,
+                ),
+            ),
+            *system.actions(virial=virial),
+            device.launch(
+                kernels.kick_and_measure,
+                *sums,
+                (
+                    status,
+                    n,
+                    half,
+                    self._energy_masses,
+                    self._inverse_masses,
+                    system.forces,
+                    system.energies,
+                    self._velocities,
+                    self._partial,
+                    self._trouble,
+                ),
+            ),
+            device.launch(
+                kernels.end_step,
+                1,
+                sums[1],
+                (
+                    status,
+                    sums[0],
+                    self._partial,
+                    self._trouble,
+                    self._largest_kinetic,
+                    self._scalars,
+                    *chain,
+                    self._log,
+                ),
+            ),
+        ]
+        if motion.chain_length > 0:
+            actions.append(
+                device.launch(
+                    kernels.scale_velocities, *elements, (status, n, self._scalars, self._velocities)
+                )
+            )
+        return [*actions, device.launch(end_evaluation, 1, 1, (status,))]
+
+    def _measure_kinetic(self) -> None:
+        status, sums = self._system.neighbours.status, self._device.sums()
+        arguments = (status, self._system.n_atoms, self._energy_masses, self._velocities, self._partial)
+        self._device.launch(kernels.measure_kinetic, *sums, arguments)()
+        self._device.launch(kernels.store_kinetic, 1, sums[1], (sums[0], self._partial, self._scalars))()
+
+    def _run(self, kernel: Any, arguments: tuple[Any, ...]) -> None:
+        self._device.launch(kernel, 1, 1, arguments)()
+
+    def _copy(self, targets: tuple[DeviceArray, ...], sources: tuple[DeviceArray, ...]) -> None:
+        for target, source in zip(targets, sources, strict=True):
+            self._device.copy(target, source)

@@ -1,0 +1,50 @@
+"""The tests of the GPU engine: in Numba's simulator on a few atoms, or on a card at full size.
+
+`NUMBA_ENABLE_CUDASIM=1 pytest tests/gpu` runs them in the simulator; `tests/system/test_gpu_simulator.py`
+does that in a process of its own, for all else wants the real Numba. `pytest -m gpu` runs them on a card.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from numba import config
+
+from fastdp.errors import BackendError
+from fastdp.gpu.device.base import Device
+from fastdp.gpu.device.choice import open_device
+
+SIMULATED = bool(config.ENABLE_CUDASIM)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without the simulator, these tests are for a card."""
+    for item in items:
+        if not SIMULATED and "tests/gpu" in item.path.as_posix():
+            item.add_marker(pytest.mark.gpu)
+
+
+@pytest.fixture(scope="session")
+def device() -> Iterator[Device]:
+    """The simulator, or the card."""
+    try:
+        yield open_device()
+    except BackendError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _eager_threads() -> None:
+    """Make the simulator's threads take turns more often: its barriers then cost a third of the time."""
+    if SIMULATED:
+        sys.setswitchinterval(2e-4)
+
+
+@pytest.fixture(autouse=True)
+def _no_arithmetic_surprises() -> Iterator[None]:
+    """The simulator runs kernels as NumPy, which would only warn where a number is lost."""
+    with np.errstate(invalid="raise", divide="raise"):
+        yield

@@ -1,0 +1,87 @@
+"""The GPU engine as users meet it: ASE, the command line, the forecast of memory."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import ase
+import numpy as np
+import pytest
+from gpu_cases import at_random, random_model_file
+
+from fastdp.ase import FastDP
+from fastdp.cli.main import main
+from fastdp.gpu.device.base import Device
+
+INPUT = """\
+version = 1
+[potential]
+model = "model.pb"
+backend = "cuda"
+precision = "mixed"
+gpu_products = "tf32"
+tolerance = 1e-3
+[structure]
+file = "start.extxyz"
+[velocities]
+temperature_K = 300
+[[stage]]
+ensemble = "nve"
+steps = 2
+timestep_fs = 0.5
+[[stage]]
+ensemble = "nvt"
+steps = 1
+timestep_fs = 0.5
+temperature_K = 300
+[neighbours]
+skin_A = 0.3
+[output]
+directory = "out"
+thermo.every = 1
+[parallel]
+threads = 1
+"""
+
+
+def molecule() -> ase.Atoms:
+    atoms = at_random(2, 4, seed=6)
+    symbols = ["OH"[t] for t in atoms.types]
+    return ase.Atoms(symbols, positions=atoms.positions, cell=atoms.cell, pbc=True)
+
+
+def test_ase_calculator(device: Device) -> None:
+    lines: list[str] = []
+    results = []
+    for backend in ("cuda", "cpu"):
+        atoms = molecule()
+        atoms.calc = FastDP(
+            random_model_file("two_sided"), backend=backend, tolerance=1e-3, skin_A=0.3, report=lines.append
+        )
+        results.append((atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()))
+    for found, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-13)
+    assert "backend: cuda" in lines
+    assert f"device: {device.name}" in lines
+
+
+def test_command_line(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "300")
+    (tmp_path / "model.pb").write_bytes(random_model_file("two_sided").read_bytes())
+    molecule().write(tmp_path / "start.extxyz")
+    (tmp_path / "input.toml").write_text(INPUT)
+    assert main(["check", "input.toml"]) == 0
+    forecast = "".join(capsys.readouterr())
+    assert "GPU memory: about" in forecast
+    assert "kB for each atom" in forecast
+    assert re.search(r"force error of products in TF32: [1-9]\.\de-0\d eV/Å rms", forecast)
+    assert main(["run", "input.toml"]) == 0
+    # Audits look through the list of the host, which has to follow the device.
+    assert "audit: force error against the model as trained" in "".join(capsys.readouterr())
+    rows = np.genfromtxt(tmp_path / "out/thermo.csv", delimiter=",", comments="#", names=True)
+    assert len(rows) == 4
+    assert all(np.isfinite(rows[column]).all() for column in rows.dtype.names)

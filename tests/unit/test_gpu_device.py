@@ -1,0 +1,273 @@
+"""What of the GPU engine needs neither a card nor the simulator."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from compressed import random_atoms
+from numpy.lib.stride_tricks import as_strided
+
+from fastdp.errors import BackendError, StructureError
+from fastdp.gpu.device import choice
+from fastdp.gpu.device.cublas import Cublas, operands
+from fastdp.gpu.geometry import cell_geometry
+from fastdp.gpu.kernels import cell_list
+from fastdp.model.readers.registry import read_model
+from fastdp.parallel.rebinding import rebound
+from fastdp.potential.factory import make_potential
+from fastdp.structure.structure import Structure
+
+
+def test_importing_the_engine_needs_neither_cupy_nor_a_driver() -> None:
+    code = (
+        "import sys, fastdp.gpu.engine, fastdp.gpu.potential, fastdp.gpu.device.card, fastdp.ase\n"
+        "assert 'cupy' not in sys.modules"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_ENABLE_CUDASIM"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+def structure_of(atoms, names) -> Structure:
+    return Structure(
+        symbols=tuple(names[t] for t in atoms.types),
+        positions=atoms.positions,
+        cell=atoms.cell,
+        periodic=atoms.periodic,
+        masses=np.ones(len(atoms.types)),
+    )
+
+
+def test_asking_for_an_absent_card_says_what_to_install(model_file, monkeypatch) -> None:
+    monkeypatch.setattr(choice, "find_spec", lambda name: None)
+    description = read_model(model_file("two_sided"))
+    atoms = random_atoms(np.random.default_rng(3), 2)
+    lines: list[str] = []
+    with pytest.raises(BackendError, match=r"CuPy is not installed.*pip install 'fastdp\[cuda12\]'"):
+        make_potential(
+            description,
+            structure_of(atoms, description.type_names),
+            backend="cuda",
+            report=lines.append,
+        )
+    # Before minutes go into compressing the model.
+    assert not any("compressing" in line for line in lines)
+
+
+def test_auto_without_a_card_takes_the_processor_and_says_why(model_file, monkeypatch) -> None:
+    monkeypatch.setattr(choice, "find_spec", lambda name: None)
+    description = read_model(model_file("two_sided"))
+    atoms = random_atoms(np.random.default_rng(3), 2)
+    lines: list[str] = []
+    make_potential(
+        description, structure_of(atoms, description.type_names), tolerance=1e-2, report=lines.append
+    )
+    assert lines[0] == "backend: cpu (chosen automatically: CuPy is not installed)"
+
+
+def test_auto_with_a_card_takes_it(monkeypatch) -> None:
+    from fastdp.potential import factory
+
+    monkeypatch.setattr(choice, "why_no_card", lambda: None)
+    assert factory._fastest_backend(1) == ("cuda", "there is a GPU")
+    assert factory._fastest_backend(2) == ("cpu", "there are several ranks")
+
+
+def test_several_ranks_are_refused_a_card(model_file) -> None:
+    description = read_model(model_file("two_sided"))
+    structure = structure_of(random_atoms(np.random.default_rng(3), 2), description.type_names)
+    with pytest.raises(BackendError, match="there are 3 ranks"):
+        make_potential(description, structure, backend="cuda", ranks=3)
+
+
+@pytest.mark.parametrize(
+    ("variables", "rank"),
+    [
+        ({}, 0),
+        ({"OMPI_COMM_WORLD_LOCAL_RANK": "3"}, 3),
+        ({"SLURM_LOCALID": "2"}, 2),
+        ({"MPI_LOCALRANKID": "x"}, 0),
+    ],
+)
+def test_the_card_follows_the_rank_on_the_node(monkeypatch, variables, rank) -> None:
+    for name in choice.LOCAL_RANK_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert choice.local_rank() == rank
+
+
+class ColumnMajorBlas:
+    """cuBLAS as its documentation says, for memory of the host."""
+
+    def __getattr__(self, name: str):
+        if name == "cublasGemmStridedBatchedEx":
+            return self._extended
+        if name in ("cublasDgemmStridedBatched", "cublasSgemmStridedBatched"):
+            kind = ctypes.c_double if name[6] == "D" else ctypes.c_float
+            return lambda *arguments: self._product(kind, *arguments)
+        return lambda *arguments: 0
+
+    def _extended(self, *arguments):
+        plain = list(arguments)
+        types = [plain.pop(place).value for place in (8, 11, 15)]
+        assert types == [0, 0, 0]
+        assert [value.value for value in plain[-2:]] == [77, -1]
+        return self._product(ctypes.c_float, *plain[:-2])
+
+    def _product(
+        self, kind, handle, op_a, op_b, m, n, k, alpha, a, lda, sa, b, ldb, sb, beta, c, ldc, sc, batch
+    ):
+        dtype = np.dtype(kind)
+
+        def matrix(pointer, rows, columns, leading, number, stride):
+            address = pointer.value + number * stride.value * dtype.itemsize
+            size = leading.value * (columns - 1) + rows
+            flat = np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(kind)), (size,))
+            assert leading.value >= rows
+            return as_strided(flat, (rows, columns), (dtype.itemsize, leading.value * dtype.itemsize))
+
+        m, n, k = m.value, n.value, k.value
+        for number in range(batch.value):
+            first = matrix(a, *((m, k) if op_a.value == 0 else (k, m)), lda, number, sa)
+            second = matrix(b, *((k, n) if op_b.value == 0 else (n, k)), ldb, number, sb)
+            result = matrix(c, m, n, ldc, number, sc)
+            product = (first if op_a.value == 0 else first.T) @ (second if op_b.value == 0 else second.T)
+            result[...] = alpha._obj.value * product + beta._obj.value * result
+        return 0
+
+
+@pytest.mark.parametrize(("dtype", "tf32"), [(np.float64, False), (np.float32, False), (np.float32, True)])
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("accumulate", [False, True])
+@pytest.mark.parametrize("shape", ["plain", "strided batch", "one row", "one column"])
+def test_products_reach_cublas_as_meant(generator, dtype, tf32, transposed, accumulate, shape) -> None:
+    """The layout of moments, Q and activations, translated to column-major, strided and batched."""
+    blas = Cublas(ColumnMajorBlas(), 0, 0)
+    n, k, m = {"one row": (1, 7, 5), "one column": (6, 4, 1)}.get(shape, (6, 7, 5))
+    a = generator.normal(size=(n, k)).astype(dtype)
+    out = generator.normal(size=(n, m)).astype(dtype)
+    if shape == "strided batch":
+        # As moments[:, 1:].transpose(1, 0, 2), on both sides.
+        a = generator.normal(size=(n, 4, k)).astype(dtype)[:, 1:].transpose(1, 0, 2)
+        out = generator.normal(size=(n, 4, m)).astype(dtype)[:, 1:].transpose(1, 0, 2)
+    b = generator.normal(size=(m, k) if transposed else (k, m)).astype(dtype)
+    expected = a @ (b.T if transposed else b) + (out if accumulate else 0.0)
+    blas.product(
+        a,
+        b,
+        out,
+        transposed=transposed,
+        accumulate=accumulate,
+        tf32=tf32,
+        address=lambda array: array.ctypes.data,
+    )()
+    np.testing.assert_allclose(out, expected, rtol=0, atol=1e-12 if dtype == np.float64 else 2e-5)
+
+
+def test_a_product_that_cannot_be_described_is_refused() -> None:
+    a = np.zeros((3, 8))[:, ::2]
+    with pytest.raises(ValueError, match="not contiguous"):
+        operands(a, np.zeros((4, 2)), np.zeros((3, 2)), False)
+
+
+def test_a_failure_of_cublas_is_an_error() -> None:
+    class Failing:
+        def __getattr__(self, name):
+            return lambda *arguments: 1
+
+    with pytest.raises(BackendError, match="cublasCreate with status 1"):
+        Cublas(Failing(), 0, 0)
+
+
+@pytest.mark.parametrize("periodic", [(True, True, True), (True, False, True), (False, False, False)])
+def test_no_neighbour_is_beyond_the_cells_looked_at(generator, periodic) -> None:
+    """Every pair within reach lies in cells that are at most REACH apart, whatever the skew."""
+    cell = np.array([[5.0, 0, 0], [2.4, 4.1, 0], [-2.2, 1.9, 6.3]])
+    positions = generator.uniform(-1, 2, (40, 3)) @ cell
+    periodic = np.array(periodic)
+    reach = 3.7
+    geometry = cell_geometry(cell, periodic, positions, reach)
+    table, counts = geometry.table, geometry.counts
+    reciprocal = table[cell_list.RECIPROCAL : cell_list.RECIPROCAL + 3]
+    i, j = np.triu_indices(40, 1)
+    close = np.linalg.norm(positions[i] - positions[j], axis=1) < reach
+    assert close.any()
+    place = (positions @ reciprocal - table[cell_list.LOW]) * table[cell_list.SCALE]
+    apart = np.abs(np.floor(place[i]) - np.floor(place[j]))[close]
+    assert (apart <= counts[cell_list.REACH]).all()
+    # One translation is that of the atom's own image.
+    assert (np.abs(geometry.translations).sum(axis=1) == 0.0).sum() == 1
+    assert np.log2(len(geometry.translations)) + geometry.index_bits <= 31
+
+
+def test_a_cell_with_too_many_images_is_refused() -> None:
+    with pytest.raises(StructureError, match="cannot be numbered"):
+        cell_geometry(0.002 * np.eye(3), np.ones(3, bool), np.zeros((1, 3)), 6.0)
+
+
+def test_functions_are_rebound() -> None:
+    def inner(x):
+        return x
+
+    def outer(x):
+        return doubled(x) + 1  # noqa: F821 - given below
+
+    assert rebound(outer, doubled=lambda x: 2 * x)(4) == 9
+    assert rebound(inner)(3) == 3
+    with pytest.raises(TypeError, match="not a plain function"):
+        rebound(len)
+
+
+class FakeStream:
+    """A stream that notes what is asked of it; captures if it is allowed to."""
+
+    def __init__(self, *, captures: bool) -> None:
+        self.captures = captures
+        self.events: list[str] = []
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def begin_capture(self) -> None:
+        self.events.append("begin")
+
+    def end_capture(self):
+        self.events.append("end")
+        if not self.captures:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return self
+
+    def launch(self, stream: object) -> None:
+        assert stream is self
+        self.events.append("graph")
+
+
+def test_a_step_is_recorded_the_second_time_and_replayed_from_then_on() -> None:
+    from fastdp.gpu.device.card import _Graph
+
+    stream = FakeStream(captures=True)
+    graph = _Graph([lambda: stream.events.append("a"), lambda: stream.events.append("b")], stream)
+    for _ in range(3):
+        graph()
+    assert stream.events == ["a", "b", "begin", "a", "b", "end", "graph", "graph"]
+
+
+def test_a_step_that_cannot_be_recorded_is_launched_one_by_one() -> None:
+    from fastdp.gpu.device.card import _Graph
+
+    stream = FakeStream(captures=False)
+    graph = _Graph([lambda: stream.events.append("a")], stream)
+    graph()
+    with pytest.warns(UserWarning, match="cannot be captured"):
+        graph()
+    graph()
+    # Nothing of the failed recording ran, so the step is launched in full.
+    assert stream.events == ["a", "begin", "a", "end", "end", "a", "a"]
