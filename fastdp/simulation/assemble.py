@@ -245,7 +245,9 @@ def provenance(inputs: Inputs) -> Provenance:
         input_text=resolved_text(configuration),
         model_file=Path(table.model).name,
         model_sha256=inputs.description.origin.sha256,
-        potential=f"{table.backend}, {table.precision}, tolerance {table.tolerance!r} eV/Å{products}{_choices(table)}",
+        potential=(
+            f"{table.backend}, {table.precision}, tolerance {table.tolerance!r} eV/Å{products}{_choices(table)}"
+        ),
         structure=f"{Path(configuration.structure.file).name} (sha256 {_fingerprint(inputs.structure)})",
         seed=configuration.velocities.seed,
         author=_user(),

@@ -142,6 +142,7 @@ class Simulation:
             Operation(EverySteps(settings.output.checkpoint.every), self._save),
             *(observer.operation for observer in observers),
         ]
+        self._observers = observers
         self._closing = [
             *(observer.closing for observer in observers),
             *(entry.closing for entry in further),
