@@ -246,7 +246,8 @@ def provenance(inputs: Inputs) -> Provenance:
         model_file=Path(table.model).name,
         model_sha256=inputs.description.origin.sha256,
         potential=(
-            f"{table.backend}, {table.precision}, tolerance {table.tolerance!r} eV/Å{products}{_choices(table)}"
+            f"{table.backend}, {table.precision}, tolerance {table.tolerance!r} eV/Å{products}"
+            f"{_choices(table)}"
         ),
         structure=f"{Path(configuration.structure.file).name} (sha256 {_fingerprint(inputs.structure)})",
         seed=configuration.velocities.seed,
