@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import threadpoolctl
 from make_models import MODELS, write_model
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+from shared_folder import SHARED
 
 
 @pytest.fixture(autouse=True, scope="session")

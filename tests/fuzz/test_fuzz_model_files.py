@@ -9,9 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import SHARED
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from shared_folder import SHARED
 
 from fastdp.errors import ModelError, UnsupportedModelError
 from fastdp.model.readers import restricted_pickle

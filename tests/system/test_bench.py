@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from cases import INPUT, write_case
+from compressed import compressed, random_atoms
 
 from fastdp.cli.main import main
 from fastdp.performance.ceilings import Ceilings
 from fastdp.performance.work import count_work
 from fastdp.potential.compressed.clock import SECTIONS
-from tests.cases import INPUT, write_case
-from tests.compressed import compressed, random_atoms
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from functools import cache
 
 import numpy as np
 import pytest
-from conftest import SHARED
 from reference_answers import (
     REFUSED,
     UPSTREAM_DEFECTS,
@@ -21,6 +20,7 @@ from reference_answers import (
     frames,
     models,
 )
+from shared_folder import SHARED
 
 from fastdp.errors import UnsupportedModelError
 from fastdp.model.readers.registry import read_model

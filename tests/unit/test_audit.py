@@ -4,12 +4,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from compressed import compressed, random_atoms
 
 from fastdp.potential.base import Evaluation
 from fastdp.potential.compressed.potential import CompressedPotential
 from fastdp.potential.reference import ReferencePotential
 from fastdp.simulation.audit import Audit, SampledCentres, deviation
-from tests.compressed import compressed, random_atoms
 
 SKIN = 0.6
 
