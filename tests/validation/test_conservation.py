@@ -20,7 +20,7 @@ LARGEST_DRIFT = 1.0
 """µeV/atom/ps; also in mixed precision, whose forces are wrong at random but little."""
 
 LARGEST_DISTANCE = 30.0
-"""µeV/atom, rms between energy and shadow energy at 0.5 fs; 24 to 30 in other runs, see docs/validation.md."""
+"""µeV/atom, rms between both energies at 0.5 fs; 24 to 32 in all runs so far, see docs/validation.md."""
 
 TIMESTEPS_FS = (0.5, 0.25, 0.125)
 
