@@ -13,7 +13,8 @@ TESTS = Path(__file__).resolve().parents[1]
 
 def test_the_gpu_engine_in_the_simulator() -> None:
     environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "NUMBA_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", str(TESTS / "gpu"), "-q", "-p", "no:cacheprovider"]
+    # Not the source tree before what is installed: the compiled part is missing there.
+    command = [sys.executable, "-P", "-m", "pytest", str(TESTS / "gpu"), "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(
         command, cwd=TESTS.parent, env=environment, capture_output=True, text=True, check=False
     )

@@ -29,7 +29,7 @@ def test_importing_the_engine_needs_neither_cupy_nor_a_driver() -> None:
         "assert 'cupy' not in sys.modules"
     )
     environment = {k: v for k, v in os.environ.items() if k != "NUMBA_ENABLE_CUDASIM"}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    subprocess.run([sys.executable, "-P", "-c", code], check=True, env=environment)
 
 
 def structure_of(atoms, names) -> Structure:
