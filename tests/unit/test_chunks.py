@@ -1,0 +1,41 @@
+"""Dealing the atoms to threads."""
+
+import numpy as np
+import pytest
+
+from fastdp.potential.compressed.chunks import cut_into_chunks
+
+SEGMENTS = np.array([[0, 100, 0, 0], [100, 130, 0, 1], [130, 430, 1, 0], [430, 431, 1, 1]])
+
+
+@pytest.mark.parametrize("n_parts", [1, 2, 3, 7])
+def test_every_atom_is_dealt_once_in_the_stage_of_its_segment(n_parts):
+    chunks, bounds = cut_into_chunks(SEGMENTS, n_parts, 48)
+    dealt = [atom for start, stop, _ in chunks for atom in range(start, stop)]
+    assert sorted(dealt) == list(range(431))
+    assert (chunks[:, 1] - chunks[:, 0]).max() <= 48
+    for stage, bound in enumerate(bounds):
+        assert len(bound) == n_parts + 1
+        for start, stop, kind in chunks[bound[0] : bound[-1]]:
+            (found,) = [s for s in SEGMENTS if s[0] <= start and stop <= s[1]]
+            assert tuple(found[2:]) == (kind, stage)
+    assert bounds[1][0] == bounds[0][-1]
+
+
+@pytest.mark.parametrize("n_parts", [2, 3, 7])
+def test_every_part_gets_an_equal_share_of_each_type(n_parts):
+    chunks, bounds = cut_into_chunks(SEGMENTS, n_parts, 48)
+    for start, stop, kind in ((0, 100, 0), (130, 430, 1)):
+        shares = [
+            sum(c[1] - c[0] for c in chunks[low:high] if c[2] == kind)
+            for low, high in zip(bounds[0][:-1], bounds[0][1:], strict=True)
+        ]
+        # Chunks of a segment differ by one atom at most, and each part has as many of them.
+        assert max(shares) - min(shares) <= -(-(stop - start) // (n_parts * 48))
+
+
+def test_a_stage_without_atoms_is_empty():
+    chunks, (first, second) = cut_into_chunks(np.array([[0, 5, 0, 1]]), 2, 48)
+    assert len(first) == 0
+    assert len(second) == 3
+    assert len(chunks) == 2
