@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastdp.errors import InputError
+from fastdp.errors import BackendError, InputError
 from fastdp.gpu.device.base import Device, DeviceArray
 from fastdp.gpu.device.tf32 import rounded_to_tf32
 from fastdp.gpu.kernels.layers import SHORTCUT_CODES
@@ -208,6 +208,13 @@ def _centre(device: Device, centre: CompressedCentre, dtype: DTypeLike, products
     def matrix(values: NDArray) -> Matrix:
         return _matrix(device, values, dtype, products)
 
+    products_of_channels = centre.as_products()
+    if products_of_channels is None:
+        raise BackendError(
+            "a GPU does not evaluate a network of distances whose first layer adds its own input; use "
+            'backend = "cpu"'
+        )
+    centre = products_of_channels
     q = centre.rank
     place_of = np.zeros((1, 1), np.int32)
     if centre.axis_matrix is None:

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from functools import singledispatch
+from typing import Any
+
 import numpy as np
 
-from fastdp.model.description import DeepPotential, EnergyFitting, SeE2ADescriptor
+from fastdp.model.description import (
+    DeepPotential,
+    EnergyFitting,
+    HybridDescriptor,
+    SeE2ADescriptor,
+    SeE2RDescriptor,
+)
+
+JUMPS = (
+    "excludes pairs of types whose atoms still fill slots (exclude_types without set_davg_zero), so that its "
+    "energy jumps at the cutoff"
+)
 
 
 def why_not_compressed(description: DeepPotential) -> str | None:
@@ -19,23 +33,88 @@ def why_not_compressed(description: DeepPotential) -> str | None:
     str or None
         The end of a sentence that begins with "the model".
     """
-    descriptor = description.descriptor
     if not isinstance(description.fitting, EnergyFitting):
         return f"gives no energies, but {description.fitting.kind}"
-    if not isinstance(descriptor, SeE2ADescriptor):
-        return f"has the descriptor {descriptor.kind}, which has no compressed form in fastdp yet"
+    reason = obstacle(description.descriptor)
+    descriptor = description.descriptor
+    if reason is None and isinstance(descriptor, HybridDescriptor) and not _distances_only(descriptor):
+        adds_input = any(network.layers[0].shortcut != "none" for network in description.fitting.networks)
+        if adds_input:
+            return "has a hybrid descriptor and a first fitting layer that adds its own input"
+    return reason
+
+
+def why_not_on_gpu(description: DeepPotential) -> str | None:
+    """Return why a model is not evaluated on a GPU, or None; what is, is compressed.
+
+    Parameters
+    ----------
+    description : DeepPotential
+
+    Returns
+    -------
+    str or None
+        As `why_not_compressed`.
+    """
+    reason = why_not_compressed(description)
+    if reason is not None:
+        return reason
+    if _distances_only(description.descriptor) and any(
+        network.layers[0].shortcut != "none" for network in description.fitting.networks
+    ):
+        # The kernels there know products of channels only, which are one more than the layer's inputs.
+        return f"has the descriptor {description.descriptor.kind} and a first fitting layer that adds its own input"
+    return None
+
+
+def _distances_only(descriptor: Any) -> bool:
+    return all(isinstance(part, SeE2RDescriptor) for part in getattr(descriptor, "parts", (descriptor,)))
+
+
+@singledispatch
+def obstacle(descriptor: Any) -> str | None:
+    """Return what is in the way of compressing a descriptor, or None; a new kind registers a function here.
+
+    Parameters
+    ----------
+    descriptor : Descriptor
+
+    Returns
+    -------
+    str or None
+        As `why_not_compressed`.
+    """
+    return f"has the descriptor {descriptor.kind}, which has no compressed form in fastdp"
+
+
+@obstacle.register
+def _(descriptor: SeE2ADescriptor) -> str | None:
     if descriptor.depends_on_first_atom:
         return (
             "gives its empty slots the type of the first atom (dpa1 of DeePMD-kit without "
             "set_davg_zero), so that "
             "its energy is no sum over neighbours"
         )
-    if _has_filling_exclusions(descriptor):
-        return (
-            "excludes pairs of types whose atoms still fill slots (exclude_types without "
-            "set_davg_zero), so that "
-            "its energy jumps at the cutoff"
-        )
+    return JUMPS if _has_filling_exclusions(descriptor) else None
+
+
+@obstacle.register
+def _(descriptor: SeE2RDescriptor) -> str | None:
+    filling = [
+        network is None and not (descriptor.absent is not None and descriptor.absent[alpha, beta])
+        for alpha, row in enumerate(descriptor.embedding)
+        for beta, network in enumerate(row)
+    ]
+    steps = np.any(descriptor.excluded_term != descriptor.empty_term, axis=2).ravel()
+    return JUMPS if np.any(np.array(filling) & steps) else None
+
+
+@obstacle.register
+def _(descriptor: HybridDescriptor) -> str | None:
+    for part in descriptor.parts:
+        reason = obstacle(part)
+        if reason is not None:
+            return reason
     return None
 
 

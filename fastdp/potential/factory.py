@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastdp.errors import BackendError, UnsupportedModelError
 from fastdp.model.description import DeepPotential, EnergyFitting
 from fastdp.model.parameters import bind_parameters
-from fastdp.model.suitability import why_not_compressed
+from fastdp.model.suitability import why_not_compressed, why_not_on_gpu
 from fastdp.potential.base import Potential, Precision
 from fastdp.potential.batches import Parameters
 from fastdp.potential.reference import ReferencePotential
@@ -126,7 +126,7 @@ def make_potential(
         backend = "reference"
         report(f"backend: reference (slow), because the model {unsuitable}")
     elif backend == "auto":
-        backend, reason = _fastest_backend(ranks)
+        backend, reason = _fastest_backend(description, ranks)
         report(f"backend: {backend} (chosen automatically: {reason})")
     else:
         report(f"backend: {backend}")
@@ -140,10 +140,12 @@ def make_potential(
         raise BackendError(
             f"there is no backend {backend!r}; there are {', '.join(sorted(BACKENDS))} and auto"
         )
+    if backend == "cuda" and unsuitable is None:
+        unsuitable = why_not_on_gpu(description)
     if unsuitable is not None and backend != "reference":
         raise BackendError(
             f"{description.origin.path}: the backend {backend!r} does not evaluate it, because the model "
-            f'{unsuitable}; set backend = "reference"'
+            f'{unsuitable}; set backend = "auto", which takes the fastest that does'
         )
     return maker(Request(description, structure, precision, tolerance, gpu_products, report, state))
 
@@ -240,10 +242,13 @@ def _atoms(request: Request) -> Atoms:
     )
 
 
-def _fastest_backend(ranks: int) -> tuple[str, str]:
-    """Return the backend that "auto" means on this machine, and why."""
+def _fastest_backend(description: DeepPotential, ranks: int) -> tuple[str, str]:
+    """Return the backend that "auto" means on this machine for a model that can be compressed, and why."""
     if ranks > 1:
         return "cpu", "there are several ranks"
+    unsuitable = why_not_on_gpu(description)
+    if unsuitable is not None:
+        return "cpu", f"a GPU does not evaluate it, because the model {unsuitable}"
     from fastdp.gpu.device.choice import why_no_card
 
     reason = why_no_card()

@@ -1,7 +1,7 @@
 """The compressed form of a Deep Potential: spline coefficients, projector, fitting network.
 
     τ_c = (A L)ᵀ M_0 + Lᵀ const (c = 0),  (B L)ᵀ M_c (c = 1…3)
-    E_α = F'_α( τ_p · T_l )        or        F'_α( upper triangle of τ τᵀ )
+    E_α = F'_α( τ_p · T_l )        or        F'_α( upper triangle of τ τᵀ )        or        F'_α( τ_p0 )
 
 with M the spline moments of the neighbours, A and B the spline coefficients of the radial functions, L
 and R the oblique projector T → R Lᵀ T, and R absorbed by the first layer of F'.
@@ -10,7 +10,7 @@ and R the oblique projector T → R Lᵀ T, and R absorbed by the first layer of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,9 +55,11 @@ class CompressedCentre:
     axis_matrix : (q, M) float64 or None
         Row p, column l: R_lp, so that T_l = Σ_p R_lp τ_p; None if the network takes the Gram matrix.
     layers : tuple of FactoredLayer
-        The first takes τ_p·T_l (p slow, l fast), or the upper triangle of τ τᵀ row by row.
+        The first takes τ_p·T_l (p slow, l fast), or the upper triangle of τ τᵀ row by row, or τ_p0.
     bias : float
         eV.
+    sums : bool
+        Whether the network takes τ_p0, without any product: descriptors of distances only. `angular` is zero.
     """
 
     radial: Array
@@ -66,11 +68,33 @@ class CompressedCentre:
     axis_matrix: Array | None
     layers: tuple[FactoredLayer, ...]
     bias: float
+    sums: bool = False
 
     @property
     def rank(self) -> int:
         """q, the number of channels kept."""
         return int(self.radial.shape[1])
+
+    def as_products(self) -> CompressedCentre | None:
+        """Return the same with products: sums are those with a channel that is always (1, 0, 0, 0).
+
+        None if the first layer adds its own input, which then has one number more.
+        """
+        if not self.sums:
+            return self
+        first, *rest = self.layers
+        if first.shortcut != "none":
+            return None
+        nothing = np.zeros((len(self.radial), 1))
+        first = replace(first, left=np.vstack((first.left, np.zeros((1, first.left.shape[1])))))
+        return CompressedCentre(
+            np.hstack((self.radial, nothing)),
+            np.hstack((self.angular, nothing)),
+            np.append(self.constant, 1.0),
+            np.eye(self.rank + 1)[:, -1:],
+            (first, *rest),
+            self.bias,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +135,7 @@ class CompressedModel:
         """Multiply-adds of the GEMMs for one atom of each type, forwards and backwards, (n_types,)."""
         totals = []
         for centre in self.centres:
-            total = 2 * 4 * centre.radial.size
+            total = 2 * (1 if centre.sums else 4) * centre.radial.size
             if centre.axis_matrix is not None:
                 total += 2 * 4 * centre.axis_matrix.size
             for layer in centre.layers:
@@ -134,6 +158,8 @@ class CompressedModel:
             result[prefix + "angular"] = centre.angular
             result[prefix + "constant"] = centre.constant
             result[prefix + "bias"] = np.array(centre.bias)
+            if centre.sums:
+                result[prefix + "sums"] = np.array(True)
             if centre.axis_matrix is not None:
                 result[prefix + "axis_matrix"] = centre.axis_matrix
             for k, layer in enumerate(centre.layers):
@@ -195,4 +221,5 @@ def _centre(arrays: Mapping[str, NDArray], prefix: str) -> CompressedCentre:
         arrays.get(prefix + "axis_matrix"),
         tuple(layers),
         float(arrays[prefix + "bias"]),
+        prefix + "sums" in arrays,
     )

@@ -77,7 +77,7 @@ _FAST = {"reassoc", "contract", "nsz", "arcp"}
     LAYER_COLUMNS,
 ) = range(16)
 # Values of PRODUCT.
-AXIS_PRODUCT, GRAM_PRODUCT = range(2)
+AXIS_PRODUCT, GRAM_PRODUCT, NO_PRODUCT = range(3)
 # Values of SHORTCUT.
 SHORTCUT_CODES = {"none": 0, "identity": 1, "doubling": 2}
 _IDENTITY, _DOUBLING = 1, 2

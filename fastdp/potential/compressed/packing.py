@@ -90,7 +90,9 @@ def pack(model: CompressedModel, dtype: DTypeLike) -> PackedModel:
             row[place] = add(panels(values, dtype, strided=True))
             row[back] = add(panels(values.T, dtype, strided=True))
         row[layout.CONSTANT] = add(centre.constant)
-        if centre.axis_matrix is None:
+        if centre.sums:
+            row[layout.PRODUCT] = layout.NO_PRODUCT
+        elif centre.axis_matrix is None:
             row[layout.PRODUCT] = layout.GRAM_PRODUCT
         else:
             row[layout.PRODUCT] = layout.AXIS_PRODUCT

@@ -28,6 +28,7 @@ from fastdp.potential.compressed.step_kernels import (
     evaluate_chunks,
     load_chunk_kernel,
 )
+from fastdp.potential.compressed.sum_kernels import load_sums
 
 ATOMS_PER_CHUNK = 48
 """Largest chunk: large enough for the GEMMs to reach their rate, small enough that the arrays of a chunk stay
@@ -161,6 +162,7 @@ class CompressedPotential(Potential):
         )
         if not self._loaded:
             load_network(packed.type_table, packed.layers, packed.parameters)
+            load_sums(packed.type_table, packed.layers, packed.parameters)
             load_chunk_kernel(*arguments)
             self._loaded = True
         clear_forces(self._part_forces)

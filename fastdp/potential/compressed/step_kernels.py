@@ -17,6 +17,8 @@ from fastdp.potential.compressed.clock import (
     lap,
 )
 from fastdp.potential.compressed.network_kernels import (
+    NO_PRODUCT,
+    PRODUCT,
     call_chunk_energy_and_gradient,
     padded_rows,
 )
@@ -31,6 +33,7 @@ from fastdp.potential.compressed.pair_kernels import (
     spline_coordinates,
     sum_virial,
 )
+from fastdp.potential.compressed.sum_kernels import call_chunk_of_sums
 
 # Columns of the table of chunks.
 START, STOP, TYPE, CHUNK_COLUMNS = range(4)
@@ -136,20 +139,22 @@ def _chunk(
                 count[b], order, interval[b], weight, real[X, b], real[Y, b], real[Z, b], per_atom[b]
             )
             now = lap(clock, MOMENTS, now)
-    call_chunk_energy_and_gradient(
-        (
-            n,
-            alpha,
-            type_table,
-            layers,
-            parameters,
-            columns,
-            moments,
-            work_buffer[part],
-            energies[lowest : lowest + n],
-            clock,
-        )
+    network_arguments = (
+        n,
+        alpha,
+        type_table,
+        layers,
+        parameters,
+        columns,
+        moments,
+        work_buffer[part],
+        energies[lowest : lowest + n],
+        clock,
     )
+    if type_table[alpha, PRODUCT] == NO_PRODUCT:
+        call_chunk_of_sums(network_arguments)
+    else:
+        call_chunk_energy_and_gradient(network_arguments)
     virials[chunk, :] = 0.0
     now = begin(clock)
     for a in range(n):
@@ -338,8 +343,8 @@ def add_forces(forces, total):
 def load_chunk_kernel(*arguments) -> None:
     """Compile the kernel that `evaluate_chunks` calls, or load it from its cache.
 
-    Arguments as `evaluate_chunks` from `chunks` on. `load_network` has to come before, and this before
-    `evaluate_chunks` is first called with arguments of these types.
+    Arguments as `evaluate_chunks` from `chunks` on. `load_network` and `load_sums` have to come before, and
+    this before `evaluate_chunks` is first called with arguments of these types.
     """
     _chunk(NO_CHUNK, 0, *arguments)
     publish(_chunk)

@@ -184,8 +184,8 @@ def compress(
         tolerance,
         choice.degree,
         choice.n_functions,
-        tuple(centre.rank for centre in model.centres),
-        description.descriptor.n_channels,
+        tuple(centre.rank - compressor.channels.has_one for centre in model.centres),
+        compressor.channels.n_channels,
         tuple(float(count) for count in model.multiply_adds),
         tuple(
             2.0 * sum(layer.weight.size for layer in network.layers)
