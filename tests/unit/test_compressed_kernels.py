@@ -90,6 +90,7 @@ def test_network_and_gradient_are_those_of_the_reference(generator, thin):
             FactoredLayer(left, right, layer.bias, layer.timestep, layer.activation, layer.shortcut)
         )
     packed = packed_chain(factored)
+    layout.load_network(packed.type_table, packed.layers, packed.parameters)
     n, stride = 7, int(packed.layers[0, layout.IN_STRIDE])
     rows = padded(n, ROWS_PADDED_TO)
     x = generator.normal(size=(n, 14))
