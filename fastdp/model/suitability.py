@@ -63,7 +63,8 @@ def why_not_on_gpu(description: DeepPotential) -> str | None:
         network.layers[0].shortcut != "none" for network in description.fitting.networks
     ):
         # The kernels there know products of channels only, which are one more than the layer's inputs.
-        return f"has the descriptor {description.descriptor.kind} and a first fitting layer that adds its own input"
+        kind = description.descriptor.kind
+        return f"has the descriptor {kind} and a first fitting layer that adds its own input"
     return None
 
 

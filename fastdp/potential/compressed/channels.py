@@ -8,7 +8,7 @@ descriptor is made of blocks of them, one after the other:
 
 A hybrid has several blocks. All its channels go through one projector T → R Lᵀ T, and both kinds of block are
 products of the channels of τ = Lᵀ T, once one joins them that is always (1, 0, 0, 0): its product with τ_p is
-τ_p0. So the kernels for se_e2_a evaluate hybrids too. Where all blocks are sums, the network takes τ_0 itself.
+τ_p0. So the kernels for se_e2_a evaluate hybrids too. Where all blocks are sums, the network takes τ_0.
 """
 
 from __future__ import annotations
