@@ -30,6 +30,7 @@ class Part:
     exclude_types: tuple[tuple[int, int], ...] = ()
     average: float = 0.1
     activation: str = "tanh"
+    protection: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class NativeModel:
 
 NATIVE: dict[str, NativeModel] = {
     "se_e2_r": NativeModel((Part("se_r"),)),
-    "se_e2_r two-sided": NativeModel((Part("se_r", one_sided=False),)),
+    "se_e2_r two-sided": NativeModel((Part("se_r", one_sided=False, protection=0.1),)),
     "se_e2_r of one type": NativeModel((Part("se_r", selection=(40,)),), type_names=("Cu",)),
     # The first layer of the fitting network adds its input, twice over.
     "se_e2_r with a shortcut": NativeModel((Part("se_r", neurons=(3, 6)),)),
@@ -62,6 +63,7 @@ NATIVE: dict[str, NativeModel] = {
     "se_e3 of three types": NativeModel(
         (Part("se_e3", 3.4, 0.8, selection=(16, 16, 16)),), type_names=("O", "H", "Cu")
     ),
+    "se_e3 with protection": NativeModel((Part("se_e3", 3.4, 0.8, protection=0.2),)),
     "se_e3 without O-H": NativeModel((Part("se_e3", 3.4, 0.8, exclude_types=((0, 1),)),)),
     "se_e2_a and se_e3": NativeModel((Part("se_e2_a"), Part("se_e3", 3.4, 0.8, neurons=(4, 8)))),
     "se_e2_r and se_e3": NativeModel((Part("se_r"), Part("se_e3", 3.4, 0.8))),
@@ -123,14 +125,14 @@ class _Writer:
             "axis_neuron": part.axis_neurons,
             "type_one_side": part.one_sided,
             "exclude_types": [list(pair) for pair in part.exclude_types],
-            "env_protection": 0.0,
+            "env_protection": part.protection,
             "set_davg_zero": False,
             "activation_function": part.activation,
             "precision": "float64",
             "env_mat": {
                 "rcut": part.cutoff,
                 "rcut_smth": part.inner,
-                "protection": 0.0,
+                "protection": part.protection,
                 "use_exp_switch": False,
             },
             "embeddings": {"ndim": ndim, "ntypes": n, "networks": networks},

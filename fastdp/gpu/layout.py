@@ -175,6 +175,8 @@ def upload_model(
     """
     if products != "full" and np.dtype(dtype) != np.float32:
         raise InputError(f'products = "{products}" are products of float32: it needs precision = "mixed"')
+    if model.triples is not None:
+        raise BackendError('a GPU has no kernels for three-body terms (se_e3); use backend = "cpu"')
     tables = np.zeros((model.n_types, model.n_types, PAIR_COLUMNS))
     for a, bases in enumerate(model.bases):
         for b, basis in enumerate(bases):

@@ -13,6 +13,7 @@ from fastdp.model.description import (
     HybridDescriptor,
     SeE2ADescriptor,
     SeE2RDescriptor,
+    SeE3Descriptor,
 )
 
 JUMPS = (
@@ -37,7 +38,7 @@ def why_not_compressed(description: DeepPotential) -> str | None:
         return f"gives no energies, but {description.fitting.kind}"
     reason = obstacle(description.descriptor)
     descriptor = description.descriptor
-    if reason is None and isinstance(descriptor, HybridDescriptor) and not _distances_only(descriptor):
+    if reason is None and isinstance(descriptor, HybridDescriptor) and not _sums_only(descriptor):
         adds_input = any(network.layers[0].shortcut != "none" for network in description.fitting.networks)
         if adds_input:
             return "has a hybrid descriptor and a first fitting layer that adds its own input"
@@ -59,6 +60,8 @@ def why_not_on_gpu(description: DeepPotential) -> str | None:
     reason = why_not_compressed(description)
     if reason is not None:
         return reason
+    if any(isinstance(part, SeE3Descriptor) for part in _parts(description.descriptor)):
+        return "has a three-body descriptor (se_e3), for which fastdp has no kernels on a GPU"
     if _distances_only(description.descriptor) and any(
         network.layers[0].shortcut != "none" for network in description.fitting.networks
     ):
@@ -69,7 +72,15 @@ def why_not_on_gpu(description: DeepPotential) -> str | None:
 
 
 def _distances_only(descriptor: Any) -> bool:
-    return all(isinstance(part, SeE2RDescriptor) for part in getattr(descriptor, "parts", (descriptor,)))
+    return all(isinstance(part, SeE2RDescriptor) for part in _parts(descriptor))
+
+
+def _sums_only(descriptor: Any) -> bool:
+    return all(isinstance(part, (SeE2RDescriptor, SeE3Descriptor)) for part in _parts(descriptor))
+
+
+def _parts(descriptor: Any) -> tuple[Any, ...]:
+    return getattr(descriptor, "parts", (descriptor,))
 
 
 @singledispatch
@@ -116,6 +127,13 @@ def _(descriptor: HybridDescriptor) -> str | None:
         reason = obstacle(part)
         if reason is not None:
             return reason
+    if sum(isinstance(part, SeE3Descriptor) for part in descriptor.parts) > 1:
+        return "has a hybrid of several se_e3, of which fastdp compresses one at most"
+    return None
+
+
+@obstacle.register
+def _(descriptor: SeE3Descriptor) -> str | None:
     return None
 
 

@@ -31,7 +31,7 @@ def run_on(ranks: int, folder: Path, mpirun: str) -> Path:
     return folder / "out"
 
 
-@pytest.mark.parametrize("name", ["se_e2_r", "se_e2_a and se_e2_r"])
+@pytest.mark.parametrize("name", ["se_e2_r", "se_e2_a and se_e3"])
 def test_two_ranks_do_what_one_does(mpirun: str, native_file, tmp_path: Path, name: str) -> None:
     folders = []
     for ranks in (1, 2):

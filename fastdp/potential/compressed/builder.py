@@ -31,6 +31,7 @@ from fastdp.potential.compressed.reduction import (
     thin,
 )
 from fastdp.potential.compressed.splines import RadialBasis
+from fastdp.potential.compressed.triples import Triples
 
 SAMPLES = 3000
 """Distances at which the radial functions of a pair are sampled."""
@@ -64,12 +65,20 @@ class Choice:
         Balanced directions with a singular value above this fraction of the largest are kept.
     layer_threshold : float
         eV/Å, the force that each layer of the fitting network may leave out; zero keeps them whole.
+    n_triples : int
+        N of a three-body part beside others; 0 for that of the others.
     """
 
     degree: int
     n_functions: int
     threshold: float
     layer_threshold: float = 0.0
+    n_triples: int = 0
+
+    @property
+    def triple_functions(self) -> int:
+        """N of a three-body part."""
+        return self.n_triples or self.n_functions
 
 
 @dataclass(frozen=True)
@@ -129,11 +138,13 @@ class Compressor:
     ) -> None:
         self.description = description
         self.channels = Channels(description)
+        block = self.channels.triples
+        self.triples = None if block is None else (block.channels, Triples(block.part, shortest))
         self.shortest = shortest
         self.softness = softness
         self._layer_statistics: dict[tuple[int, int], list[LayerStatistics]] = {}
         self._projected: dict[tuple[int, int, int], tuple[Array, ...]] = {}
-        self._splines: dict[tuple[int, int, int, int], tuple[Array, Array]] = {}
+        self._splines: dict[tuple[int, ...], tuple[Array, Array]] = {}
         self._fronts: dict[tuple[int, int], Front] = {}
         rng = np.random.default_rng(seed)
         n_types = description.n_types
@@ -160,6 +171,10 @@ class Compressor:
                 ]
             )
         self.directions = [self._balance(a) for a in range(n_types)]
+        self.mean_products = 0.0
+        if self.triples is not None:
+            summed = sum(batch.neighbourhood.n_centres for row in self._batches for batch in row)
+            self.mean_products = self.triples[1].count / summed
 
     def compress(self, choice: Choice) -> CompressedModel:
         """Return the compressed model for one choice.
@@ -175,7 +190,11 @@ class Compressor:
         bases = tuple(
             tuple(
                 RadialBasis(
-                    choice.degree, choice.n_functions, float(shortest), self.description.cutoff, self.softness
+                    choice.degree,
+                    choice.n_functions if self.channels.has_pairs else 0,
+                    float(shortest),
+                    self.description.cutoff,
+                    self.softness,
                 )
                 for shortest in row
             )
@@ -185,6 +204,7 @@ class Compressor:
             self.description.cutoff,
             bases,
             tuple(self._centre(a, bases[a], choice) for a in range(self.description.n_types)),
+            None if self.triples is None else self.triples[1].form(choice.degree, choice.triple_functions),
         )
 
     def ranks(self, threshold: float) -> tuple[int, ...]:
@@ -216,6 +236,9 @@ class Compressor:
                     reach += rows.T @ rows
         constant = self.channels.constant(alpha) * self.channels.normaliser
         reach += CONSTANT_WEIGHT * np.outer(constant, constant)
+        if self.triples is not None:
+            channels, triples = self.triples
+            reach[channels, channels] += triples.reach(alpha, SLOPE_LENGTH)
 
         gradients = np.zeros((n_channels, n_channels))
         for batch in self._batches[alpha]:
@@ -242,6 +265,9 @@ class Compressor:
             radial += np.sum((slopes - across) * unit[mine], axis=1)
             pair_gradients[mine] = radial[:, None] * unit[mine] + across
         pair_gradients /= self.channels.normaliser
+        if self.triples is not None:
+            channels, triples = self.triples
+            pair_gradients += triples.pair_gradients(hood, gradients[:, channels, 0])
         return Batch(hood, matrices, gradients, pair_gradients)
 
     def _environment_matrices(self, batch: Neighbourhood) -> Array:
@@ -259,6 +285,9 @@ class Compressor:
                 t[:, :, c] += (sums @ interpolation) @ pair.values[:, min(c, 1)]
         t /= self.channels.normaliser
         t[:, :, 0] += self.channels.constant(alpha)
+        if self.triples is not None:
+            channels, triples = self.triples
+            t[:, channels, 0] += triples.sums(batch)
         return t
 
     def _statistics(self, alpha: int, rank: int) -> list[LayerStatistics]:
@@ -304,8 +333,7 @@ class Compressor:
         centre, types, vectors = hood.centre[chosen], hood.neighbour_types[chosen], hood.vectors[chosen]
         r = np.linalg.norm(vectors, axis=1)
         unit = vectors / r[:, None]
-        direction = rng.normal(size=vectors.shape)
-        direction /= np.linalg.norm(direction, axis=1)[:, None]
+        direction = _directions(len(vectors), rng)
         along = np.sum(unit * direction, axis=1)
         across = (direction - along[:, None] * unit) / r[:, None]
         result = np.zeros((len(chosen), 4, left.shape[1]))
@@ -317,8 +345,12 @@ class Compressor:
             result[mine, 0] = slopes[0] * along[mine, None]
             result[mine, 1:] = (unit[mine] * along[mine, None])[:, :, None] * slopes[1][:, None, :]
             result[mine, 1:] += across[mine][:, :, None] * value[:, None, :]
+        result /= normaliser
+        if self.triples is not None:
+            channels, triples = self.triples
+            result[:, 0] += triples.tangents(hood, chosen, direction) @ left[channels]
         # Each neighbour moves in three directions, of which one was drawn.
-        return centre, result / normaliser, 3.0 * weights
+        return centre, result, 3.0 * weights
 
     def _front(self, alpha: int, rank: int) -> Front:
         """Return `Channels.absorb` for a rank; it is asked for again with every basis."""
@@ -329,8 +361,10 @@ class Compressor:
 
     def _projector(self, alpha: int, rank: int) -> tuple[Array, Array]:
         """Return R and L, (K, q)."""
-        if self.description.fitting.networks[alpha].layers[0].shortcut != "none":
-            # Such a layer adds its own input, which only the whole descriptor has.
+        adds_input = self.description.fitting.networks[alpha].layers[0].shortcut != "none"
+        if adds_input or (self.triples is not None and self.channels.sums_only):
+            # Such a layer adds its own input, which only the whole descriptor has. The few channels of a
+            # three-body part cost next to nothing beside its loops over neighbours.
             identity = np.eye(self.channels.n_channels)
             return identity, identity
         directions = self.directions[alpha]
@@ -363,12 +397,14 @@ class Compressor:
         self, alpha: int, bases: Sequence[RadialBasis], choice: Choice, rank: int
     ) -> tuple[Array, Array]:
         """Return what turns moments into τ, (n_types·N, q): radial and angular; they are asked for again."""
-        key = (alpha, rank, choice.degree, choice.n_functions)
+        key = (alpha, rank, choice.degree, choice.n_functions, choice.triple_functions)
         if key not in self._splines:
             _, left = self._projector(alpha, rank)
             normaliser = self.channels.normaliser
-            radial, angular = [], []
-            for beta, (basis, pair) in enumerate(zip(bases, self.samples[alpha], strict=True)):
+            radial, angular = [np.zeros((0, left.shape[1]))], [np.zeros((0, left.shape[1]))]
+            if not self.channels.has_pairs:
+                bases = ()
+            for beta, (basis, pair) in enumerate(zip(bases, self.samples[alpha], strict=False)):
                 if (alpha, beta, rank) not in self._projected:
                     self._projected[alpha, beta, rank] = tuple(
                         (functions @ left).reshape(len(functions), -1)
@@ -379,8 +415,19 @@ class Compressor:
                 both = coefficients.reshape(choice.n_functions, 2, left.shape[1])
                 radial.append(both[:, 0] / normaliser)
                 angular.append(both[:, 1] / normaliser)
+            if self.triples is not None:
+                channels, triples = self.triples
+                form = triples.form(choice.degree, choice.triple_functions)
+                radial.append(triples.coefficients(alpha, form, left[channels]))
+                angular.append(np.zeros_like(radial[-1]))
             self._splines[key] = np.concatenate(radial), np.concatenate(angular)
         return self._splines[key]
+
+
+def _directions(n: int, rng: np.random.Generator) -> Array:
+    """Return unit vectors at random, (n, 3)."""
+    direction = rng.normal(size=(n, 3))
+    return direction / np.linalg.norm(direction, axis=1)[:, None]
 
 
 def _likelihood(r: Array, neighbour_type: int, environments: Environments) -> Array:

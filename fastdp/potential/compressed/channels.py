@@ -6,6 +6,8 @@ descriptor is made of blocks of them, one after the other:
     products:  D_kl = Σ_c T_kc T_lc,  l = 1…M        (se_e2_a and all that is written like it)
     sums:      D_k  = T_k0                            (se_e2_r: distances only)
 
+se_e3 is a block of sums too, but over pairs of neighbours (see `triples`): its radial functions are zero.
+
 A hybrid has several blocks. All its channels go through one projector T → R Lᵀ T, and both kinds of block are
 products of the channels of τ = Lᵀ T, once one joins them that is always (1, 0, 0, 0): its product with τ_p is
 τ_p0. So the kernels for se_e2_a evaluate hybrids too. Where all blocks are sums, the network takes τ_0.
@@ -28,6 +30,7 @@ from fastdp.model.description import (
     HybridDescriptor,
     SeE2ADescriptor,
     SeE2RDescriptor,
+    SeE3Descriptor,
 )
 from fastdp.model.fitting import fitting_constant
 from fastdp.model.networks import forward_with_gradient
@@ -46,7 +49,7 @@ class Block:
 
     Attributes
     ----------
-    part : SeE2ADescriptor or SeE2RDescriptor
+    part : SeE2ADescriptor, SeE2RDescriptor or SeE3Descriptor
     channels : slice
         Its rows of T.
     columns : slice
@@ -96,6 +99,16 @@ class Channels:
             channel, column = channel + n, column + width
         self.blocks = tuple(blocks)
         self.n_channels = channel
+
+    @property
+    def triples(self) -> Block | None:
+        """The three-body part; there is one at most."""
+        return next((block for block in self.blocks if isinstance(block.part, SeE3Descriptor)), None)
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether there is a part that is not three-body."""
+        return any(not isinstance(block.part, SeE3Descriptor) for block in self.blocks)
 
     @property
     def sums_only(self) -> bool:
@@ -317,3 +330,26 @@ def _(
 @_constant.register
 def _(part: SeE2RDescriptor, description: DeepPotential, alpha: int) -> Array:
     return distance_constant(part, alpha)
+
+
+@_extent.register
+def _(part: SeE3Descriptor) -> tuple[int, int]:
+    return part.width, 0
+
+
+@_normaliser.register
+def _(part: SeE3Descriptor) -> float:
+    return 1.0
+
+
+@_functions.register
+def _(
+    part: SeE3Descriptor, description: DeepPotential, alpha: int, beta: int, r: Array
+) -> tuple[Array, Array]:
+    nothing = np.zeros((len(r), part.width))
+    return nothing, nothing
+
+
+@_constant.register
+def _(part: SeE3Descriptor, description: DeepPotential, alpha: int) -> Array:
+    return np.zeros(part.width)

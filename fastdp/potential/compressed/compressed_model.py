@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fastdp.errors import CheckpointError
 from fastdp.model.description import Array, Shortcut
 from fastdp.potential.compressed.splines import RadialBasis
+from fastdp.potential.compressed.triple_basis import TripleForm
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +49,9 @@ class CompressedCentre:
 
     Attributes
     ----------
-    radial, angular : (n_types·N, q) float64
-        A L and B L, divided by N_sel; rows run over neighbour type, then basis function.
+    radial, angular : (columns, q) float64
+        A L and B L, divided by N_sel; rows run over neighbour type, then basis function, then over those of
+        triples.
     constant : (q,) float64
         Lᵀ const.
     axis_matrix : (q, M) float64 or None
@@ -109,11 +111,14 @@ class CompressedModel:
         Symmetric: the pair (α, β) and (β, α) share a basis. All have the same degree and size.
     centres : tuple of CompressedCentre
         By type.
+    triples : TripleForm or None
+        Of a three-body part; its moments come behind those of pairs.
     """
 
     cutoff: float
     bases: tuple[tuple[RadialBasis, ...], ...]
     centres: tuple[CompressedCentre, ...]
+    triples: TripleForm | None = None
 
     @property
     def n_types(self) -> int:
@@ -127,15 +132,22 @@ class CompressedModel:
 
     @property
     def n_functions(self) -> int:
-        """N, number of basis functions for each neighbour type."""
+        """N, number of basis functions for each neighbour type; 0 if there are triples only."""
         return self.bases[0][0].n_functions
+
+    @property
+    def columns(self) -> int:
+        """Number of moments, for each component."""
+        of_triples = 0 if self.triples is None else self.triples.columns
+        return self.n_types * self.n_functions + of_triples
 
     @property
     def multiply_adds(self) -> Array:
         """Multiply-adds of the GEMMs for one atom of each type, forwards and backwards, (n_types,)."""
         totals = []
         for centre in self.centres:
-            total = 2 * (1 if centre.sums else 4) * centre.radial.size
+            of_pairs = self.n_types * self.n_functions * centre.rank
+            total = 2 * (centre.radial.size + (0 if centre.sums else 3 * of_pairs))
             if centre.axis_matrix is not None:
                 total += 2 * 4 * centre.axis_matrix.size
             for layer in centre.layers:
@@ -152,6 +164,8 @@ class CompressedModel:
             "shortest": np.array([[b.shortest for b in row] for row in self.bases]),
             "softness": np.array([[b.softness for b in row] for row in self.bases]),
         }
+        if self.triples is not None:
+            result |= self.triples.arrays()
         for alpha, centre in enumerate(self.centres):
             prefix = f"centre_{alpha}/"
             result[prefix + "radial"] = centre.radial
@@ -194,7 +208,8 @@ class CompressedModel:
                 )
                 for a in range(n_types)
             )
-            return cls(cutoff, bases, tuple(_centre(arrays, f"centre_{a}/") for a in range(n_types)))
+            centres = tuple(_centre(arrays, f"centre_{a}/") for a in range(n_types))
+            return cls(cutoff, bases, centres, TripleForm.from_arrays(arrays, degree))
         except KeyError as error:
             raise CheckpointError(f"the compressed potential lacks {error}") from error
 

@@ -55,8 +55,9 @@ _FAST = {"reassoc", "contract", "nsz", "arcp"}
     CONSTANT,
     AXIS_MATRIX,
     AXIS_BACK,
+    ANGULAR_COLUMNS,
     TYPE_COLUMNS,
-) = range(17)
+) = range(18)
 # Columns of the table of layers; LEFT … THRESHOLD are places in the flat array.
 (
     N_IN,
@@ -327,7 +328,7 @@ def chunk_energy_and_gradient(
     n : int
         Atoms in the chunk, all of type `alpha`.
     columns : int
-        P = n_types·N.
+        P = n_types·N, and those of triples.
     moments : (rows·4·stride,) float32 or float64
         In: M of each atom, (P, 4). Out: ∂E_i/∂M of each atom, (4, stride) with P columns used.
     work : (size,)
@@ -383,7 +384,7 @@ def chunk_energy_and_gradient(
             4,
             parameters,
             row[ANGULAR],
-            columns,
+            row[ANGULAR_COLUMNS],
             q,
             work,
             tau_at + stride,
@@ -480,7 +481,7 @@ def chunk_energy_and_gradient(
             parameters,
             row[ANGULAR_BACK],
             q,
-            columns,
+            row[ANGULAR_COLUMNS],
             moments,
             out,
             per_atom,

@@ -260,6 +260,15 @@ def basis_weights_and_slopes(n, polynomials, table, fraction, inverse_r, factor,
 
 
 @njit(fastmath=_FAST, error_model="numpy")
+def basis_weights_with_factor(n, polynomials, fraction, factor, weight, slope):
+    """Fill `weight[m, j]` as `basis_weights` and `slope[m, j]` with its derivative times `factor`."""
+    if polynomials.shape[0] == 4:
+        _both_cubic(n, polynomials, fraction, factor, weight, slope)
+    else:
+        _both_quintic(n, polynomials, fraction, factor, weight, slope)
+
+
+@njit(fastmath=_FAST, error_model="numpy")
 def accumulate_moments(n, order, interval, weight, ex, ey, ez, moments):
     """Add Σ_j B_n(u_j) (1, r̂_j) to `moments`, (N, 4)."""
     if order == 4:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential, Precision
+from fastdp.potential.compressed import step_kernels, triple_step_kernels
 from fastdp.potential.compressed.chunks import cut_into_chunks
 from fastdp.potential.compressed.clock import SECTIONS
 from fastdp.potential.compressed.closest_pair import closest_pair_error
@@ -25,10 +26,10 @@ from fastdp.potential.compressed.step_kernels import (
     PAIR_REALS,
     add_forces,
     clear_forces,
-    evaluate_chunks,
-    load_chunk_kernel,
 )
 from fastdp.potential.compressed.sum_kernels import load_sums
+from fastdp.potential.compressed.triple_kernels import TILE
+from fastdp.potential.compressed.triple_scratch import TripleScratch
 
 ATOMS_PER_CHUNK = 48
 """Largest chunk: large enough for the GEMMs to reach their rate, small enough that the arrays of a chunk stay
@@ -53,6 +54,8 @@ class CompressedPotential(Potential):
         self.precision = precision
         self._dtype = DTYPES[precision]
         self._packed = pack(model, self._dtype)
+        self._triples = None if model.triples is None else TripleScratch(model.triples, self._packed)
+        self._steps = step_kernels if model.triples is None else triple_step_kernels
         self._neighbours: VerletList | None = None
         self._build = -1
         self._threads = 0
@@ -159,20 +162,21 @@ class CompressedPotential(Potential):
             self._virials,
             self._too_close,
             self._clocks,
+            *(() if self._triples is None else self._triples.arguments),
         )
         if not self._loaded:
             load_network(packed.type_table, packed.layers, packed.parameters)
             load_sums(packed.type_table, packed.layers, packed.parameters)
-            load_chunk_kernel(*arguments)
+            self._steps.load_chunk_kernel(*arguments)
             self._loaded = True
         clear_forces(self._part_forces)
         inner, outer = self._bounds
         if len(inner):
-            evaluate_chunks(inner, *arguments)
+            self._steps.evaluate_chunks(inner, *arguments)
         if between is not None:
             between()
         if len(outer):
-            evaluate_chunks(outer, *arguments)
+            self._steps.evaluate_chunks(outer, *arguments)
         if self._too_close.max(initial=-1) >= 0:
             raise closest_pair_error(self.model, neighbours, self._too_close[self._too_close >= 0])
         add_forces(self._part_forces, self._forces)
@@ -232,13 +236,16 @@ class CompressedPotential(Potential):
         largest = max((int(stop - start) for start, stop, _ in self._chunks), default=0)
         work = max(chunk_work_size(largest, row, packed.layers) for row in packed.type_table)
         pairs = (n_types, self._capacity)
-        stride = stored_width(n_types * self.model.n_functions, self._dtype)
+        stride = stored_width(self.model.columns, self._dtype)
         rows = padded(largest, ROWS_PADDED_TO)
+        weights = self._capacity if self._triples is None else max(self._capacity, TILE)
         self._counts = np.zeros((threads, largest, n_types), np.int64)
         self._integers = np.zeros((threads, largest, PAIR_INTEGERS, *pairs), np.int32)
         self._reals = np.zeros((threads, largest, PAIR_REALS, *pairs), self._dtype)
-        self._weights = np.zeros((threads, 2 * order + 1, self._capacity), self._dtype)
+        self._weights = np.zeros((threads, 2 * order + 1, weights), self._dtype)
         self._gradients = np.zeros((threads, self._capacity, 4), self._dtype)
         self._moments = np.zeros((threads, rows * 4 * stride), self._dtype)
         self._q = np.zeros((threads, stride, 4), self._dtype)
         self._work = np.zeros((threads, work), self._dtype)
+        if self._triples is not None:
+            self._triples.allocate(threads, largest, self._capacity)

@@ -90,6 +90,9 @@ PAIR_COST = {3: 60.0, 5: 90.0}
 """Multiply-adds that the two loops over neighbours cost for each neighbour, by degree: counted in the
 kernels, with the geometry. It only has to rank the degrees."""
 
+TRIPLE_COST = {3: 20.0, 5: 30.0}
+"""The same for each ordered pair of neighbours of a three-body part."""
+
 SEED = 20180709
 """Of displacements and samples; fixed, so that the same input gives the same potential."""
 
@@ -250,6 +253,11 @@ def _choose(compressor: Compressor, probes: Sequence[Probe], tolerance: float, s
             size = _first(len(SIZES), lambda k: accepted(Choice(degree, SIZES[k], threshold, layers)))  # noqa: B023
             if size is not None:
                 choice = Choice(degree, SIZES[size], threshold, layers)
+                if compressor.triples is not None and compressor.channels.has_pairs:
+                    # The three-body part needs more functions than the others, which are cheaper with fewer.
+                    choice = replace(choice, n_triples=SIZES[size])
+                    size = _first(len(SIZES), lambda k: accepted(replace(choice, n_functions=SIZES[k])))  # noqa: B023
+                    choice = choice if size is None else replace(choice, n_functions=SIZES[size])
                 found.append((_cost(choice, compressor, shares), choice))
         candidates.extend(found)
         # The better degree hardly depends on the rest.
@@ -286,4 +294,5 @@ def _first(count: int, accepted: Callable[[int], bool]) -> int | None:
 def _cost(choice: Choice, compressor: Compressor, shares: Array) -> float:
     """Return the multiply-adds for one atom, the mean over types."""
     dense = float(shares @ compressor.compress(choice).multiply_adds)
-    return compressor.mean_neighbours * PAIR_COST[choice.degree] + dense
+    of_triples = compressor.mean_products * TRIPLE_COST[choice.degree]
+    return compressor.mean_neighbours * PAIR_COST[choice.degree] + of_triples + dense
