@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -191,7 +192,9 @@ def _cpu(request: Request) -> Potential:
     # Numba takes a second to import; the reference does without it.
     from fastdp.potential.compressed.potential import CompressedPotential
 
-    return CompressedPotential(_compressed_model(request), request.precision)
+    return CompressedPotential(
+        _compressed_model(request, meanwhile=request.precision == "mixed"), request.precision
+    )
 
 
 @backend("cuda")
@@ -216,15 +219,26 @@ def _cuda(request: Request) -> Potential:
     return potential
 
 
-def _compressed_model(request: Request) -> CompressedModel:
-    """Return the model compressed for the structure, or that of the state."""
+def _compressed_model(request: Request, *, meanwhile: bool = False) -> CompressedModel:
+    """Return the model compressed for the structure, or that of the state.
+
+    If `meanwhile`, float32 kernels are compiled at the same time.
+    """
     from fastdp.potential.compressed.compressed_model import CompressedModel
+    from fastdp.potential.compressed.meanwhile import compiled_meanwhile
     from fastdp.potential.compressed.prepare import prepare
 
     if request.state:
         request.report("compressed potential: as in the checkpoint")
         return CompressedModel.from_arrays(request.state)
-    return prepare(request.description, _atoms(request), request.tolerance, request.report)
+    activations = {layer.activation for net in request.description.fitting.networks for layer in net.layers}
+    return prepare(
+        request.description,
+        _atoms(request),
+        request.tolerance,
+        request.report,
+        (lambda: compiled_meanwhile(sorted(activations))) if meanwhile else nullcontext,
+    )
 
 
 def _atoms(request: Request) -> Atoms:
