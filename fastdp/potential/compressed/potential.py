@@ -105,6 +105,7 @@ class CompressedPotential(Potential):
         counted = self._clocks.copy()
         self._n_sections = len(SECTIONS) if on else 0
         self._clocks = np.zeros((max(1, self._threads), self._n_sections), np.int64)
+        self._build = -1  # buffers are made anew, with clocks
         return counted
 
     @property
