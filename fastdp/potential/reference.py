@@ -71,6 +71,11 @@ class ReferencePotential(Potential):
         """Radius beyond which atoms do not see each other, Å."""
         return self.description.cutoff
 
+    @property
+    def drops_neighbours(self) -> bool:
+        """Whether the nearest `selection` are kept only."""
+        return not self.every_neighbour
+
     def evaluate(
         self,
         neighbours: VerletList,
