@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from numba import njit, prange
 
 from fastdp.potential.terms import scalar
@@ -84,6 +85,41 @@ def pair_energy_and_slope(kind, numbers, at, r):
     return _cubic_piece(u - k, numbers[at + 1], numbers[c], numbers[c + 1], numbers[c + 2], numbers[c + 3])
 
 
+@njit(cache=True, error_model="numpy")
+def _gather(positions, types, i, row, farthest, vectors, index):
+    """Keep the neighbours of an atom that lie within the reach of a term; return how many.
+
+    Parameters
+    ----------
+    row : (n,) int32
+        Neighbours of atom i.
+    farthest : (n_types,) float64
+        Å², by the neighbour's type.
+    vectors : (> n, 4) float64
+        Filled: r_j − r_i in Å, and its square.
+    index : (> n,) int32
+        Filled: which.
+    """
+    x = positions[i, 0]
+    y = positions[i, 1]
+    z = positions[i, 2]
+    n = 0
+    for p in range(row.shape[0]):
+        j = row[p]
+        dx = positions[j, 0] - x
+        dy = positions[j, 1] - y
+        dz = positions[j, 2] - z
+        squared = dx * dx + dy * dy + dz * dz
+        vectors[n, 0] = dx
+        vectors[n, 1] = dy
+        vectors[n, 2] = dz
+        vectors[n, 3] = squared
+        index[n] = j
+        # Written always, kept if near: a branch would be mispredicted at every third pair.
+        n += squared < farthest[types[j]]
+    return n
+
+
 @njit(parallel=True, cache=True, error_model="numpy")
 def pair_sums(
     positions,
@@ -95,6 +131,7 @@ def pair_sums(
     widths,
     numbers,
     reach,
+    farthest,
     shortest,
     with_virial,
     energies,
@@ -116,6 +153,8 @@ def pair_sums(
     numbers : (n,) float64
     reach : (n_terms, n_types, n_types) float64
         Å.
+    farthest : (n_types, n_types) float64
+        Å², the largest reach of all terms.
     shortest : (n_terms,) float64
         Å.
     with_virial : bool
@@ -130,47 +169,52 @@ def pair_sums(
     """
     n_atoms = first.shape[0] - 1
     n_types = reach.shape[1]
+    longest = 0
+    for i in range(n_atoms):
+        longest = max(longest, first[i + 1] - first[i])
     for block in prange(virials.shape[0]):
+        vectors = np.empty((longest + 1, 4))
+        index = np.empty(longest + 1, np.int32)
         for i in range(block * BLOCK_ATOMS, min((block + 1) * BLOCK_ATOMS, n_atoms)):
             alpha = types[i]
+            n = _gather(positions, types, i, near[first[i] : first[i + 1]], farthest[alpha], vectors, index)
             e = 0.0
             fx = 0.0
             fy = 0.0
             fz = 0.0
-            for p in range(first[i], first[i + 1]):
-                j = near[p]
-                beta = types[j]
-                dx = positions[j, 0] - positions[i, 0]
-                dy = positions[j, 1] - positions[i, 1]
-                dz = positions[j, 2] - positions[i, 2]
-                r = math.sqrt(dx * dx + dy * dy + dz * dz)
+            for p in range(n):
+                beta = types[index[p]]
+                dx = vectors[p, 0]
+                dy = vectors[p, 1]
+                dz = vectors[p, 2]
+                r = math.sqrt(vectors[p, 3])
                 total = 0.0
                 for term in range(kinds.shape[0]):
                     if r < reach[term, alpha, beta]:
                         if r < shortest[term]:
                             closest[block, 0] = i
-                            closest[block, 1] = j
+                            closest[block, 1] = index[p]
                         else:
                             at = offsets[term] + (alpha * n_types + beta) * widths[term]
                             energy, slope = pair_energy_and_slope(kinds[term], numbers, at, r)
                             e += 0.5 * energy
                             total += slope
-                if total != 0.0:
-                    g = total / r
-                    fx += g * dx
-                    fy += g * dy
-                    fz += g * dz
-                    if with_virial:
-                        virials[block, 0] -= 0.5 * g * dx * dx
-                        virials[block, 1] -= 0.5 * g * dx * dy
-                        virials[block, 2] -= 0.5 * g * dx * dz
-                        virials[block, 3] -= 0.5 * g * dy * dx
-                        virials[block, 4] -= 0.5 * g * dy * dy
-                        virials[block, 5] -= 0.5 * g * dy * dz
-                        virials[block, 6] -= 0.5 * g * dz * dx
-                        virials[block, 7] -= 0.5 * g * dz * dy
-                        virials[block, 8] -= 0.5 * g * dz * dz
+                g = total / r
+                fx += g * dx
+                fy += g * dy
+                fz += g * dz
+                if with_virial:
+                    h = 0.5 * g
+                    virials[block, 0] -= h * dx * dx
+                    virials[block, 1] -= h * dx * dy
+                    virials[block, 2] -= h * dx * dz
+                    virials[block, 4] -= h * dy * dy
+                    virials[block, 5] -= h * dy * dz
+                    virials[block, 8] -= h * dz * dz
             energies[i] = e
             forces[i, 0] = fx
             forces[i, 1] = fy
             forces[i, 2] = fz
+        virials[block, 3] = virials[block, 1]
+        virials[block, 6] = virials[block, 2]
+        virials[block, 7] = virials[block, 5]

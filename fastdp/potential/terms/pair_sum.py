@@ -169,6 +169,7 @@ class FastPairSum:
             self._widths,
             self._numbers,
             self._reach,
+            self._reach.max(axis=0) ** 2,
             self._shortest,
             virial,
             energies,
