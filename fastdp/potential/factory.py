@@ -19,6 +19,7 @@ from fastdp.potential.reference import ReferencePotential
 from fastdp.potential.sum import with_addends
 from fastdp.potential.terms.addends import make_addends
 from fastdp.potential.terms.base import Term
+from fastdp.potential.terms.own import without_tables
 from fastdp.structure.structure import Structure
 from fastdp.structure.types import match_types
 
@@ -128,6 +129,10 @@ def make_potential(
     """
     description = with_parameters(description, frame_parameters, atom_parameters)
     unsuitable = why_not_compressed(description)
+    if unsuitable is None and backend != "reference":
+        # Tables that are simply added to the model are terms like any other.
+        description, own = without_tables(description)
+        terms = (*own, *terms)
     if backend == "auto" and unsuitable is not None:
         backend = "reference"
         report(f"backend: reference (slow), because the model {unsuitable}")
