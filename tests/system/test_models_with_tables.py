@@ -312,19 +312,22 @@ def test_damaged_files_end_in_an_error_or_in_a_model(name, tmp_path) -> None:
     marks = [content.find(mark) for mark in (b"SoftMinSwitch", b"t_tab_info", b"nspline", b"sw_rmin")]
     places = [mark + offset for mark in marks if mark >= 0 for offset in generator.integers(0, 200, 50)]
     places += list(generator.integers(0, len(content), 100))
+    whole = read_model(FOLDER / name).fingerprint
+
+    def read(damaged: bytes) -> str | None:
+        """Return the fingerprint of what is read, if anything is."""
+        path.write_bytes(damaged)
+        try:
+            return read_model(path).fingerprint
+        except ModelError as error:
+            message = str(error)
+        assert str(path) in message
+        return None
+
     for place in places:
         damaged = bytearray(content)
         damaged[place % len(content)] ^= 1 << int(generator.integers(8))
-        path.write_bytes(bytes(damaged))
-        try:
-            read_model(path)
-        except ModelError as error:
-            assert str(path) in str(error)
-    whole = read_model(FOLDER / name).fingerprint
+        read(bytes(damaged))
     for length in range(0, len(content), len(content) // 40):
-        path.write_bytes(content[:length])
-        try:
-            # What a graph has behind the energy, its gradients, may be missing.
-            assert read_model(path).fingerprint == whole
-        except ModelError as error:
-            assert str(path) in str(error)
+        # What a graph has behind the energy, its gradients, may be missing.
+        assert read(content[:length]) in (None, whole)
