@@ -17,6 +17,10 @@ from fastdp.model.suitability import why_not_compressed
 from fastdp.potential.base import Potential, Precision
 from fastdp.potential.batches import Parameters
 from fastdp.potential.reference import ReferencePotential
+from fastdp.potential.sum import with_addends
+from fastdp.potential.terms.addends import make_addends
+from fastdp.potential.terms.base import Term
+from fastdp.potential.terms.own import without_tables
 from fastdp.structure.structure import Structure
 from fastdp.structure.types import match_types
 
@@ -81,6 +85,7 @@ def make_potential(
     state: Mapping[str, NDArray[Any]] | None = None,
     frame_parameters: Sequence[float] | None = None,
     atom_parameters: Sequence[float] | None = None,
+    terms: Sequence[Term] = (),
     ranks: int = 1,
 ) -> Potential:
     """Make a potential for a structure.
@@ -105,6 +110,8 @@ def make_potential(
         `Potential.state_arrays()` of an earlier potential, to get the very same again.
     frame_parameters, atom_parameters : sequence of float, optional
         fparam, and aparam of all atoms alike, where the model takes them.
+    terms : sequence of Term
+        Added to the model's energy, see `fastdp.potential.terms.registry.make_terms`.
     ranks : int
         That share the structure; a GPU serves one as yet.
 
@@ -123,11 +130,15 @@ def make_potential(
     """
     description = with_parameters(description, frame_parameters, atom_parameters)
     unsuitable = why_not_compressed(description)
+    if unsuitable is None and backend != "reference":
+        # Tables that are simply added to the model are terms like any other.
+        description, own = without_tables(description)
+        terms = (*own, *terms)
     if backend == "auto" and unsuitable is not None:
         backend = "reference"
         report(f"backend: reference (slow), because the model {unsuitable}")
     elif backend == "auto":
-        backend, reason = _fastest_backend(ranks)
+        backend, reason = _fastest_backend(ranks, bool(terms))
         report(f"backend: {backend} (chosen automatically: {reason})")
     else:
         report(f"backend: {backend}")
@@ -135,6 +146,11 @@ def make_potential(
         raise BackendError(
             f'backend = "cuda" serves one process as yet, and there are {ranks} ranks: start one, or use '
             'backend = "cpu"'
+        )
+    if backend == "cuda" and terms:
+        raise BackendError(
+            'backend = "cuda" makes whole steps on the card, and further terms (zbl, table, d3) have no '
+            'kernels there as yet: use backend = "cpu", or leave the terms out'
         )
     maker = BACKENDS.get(backend)
     if maker is None:
@@ -146,7 +162,11 @@ def make_potential(
             f"{description.origin.path}: the backend {backend!r} does not evaluate it, because the model "
             f'{unsuitable}; set backend = "reference"'
         )
-    return maker(Request(description, structure, precision, tolerance, gpu_products, report, state))
+    addends = make_addends(terms, specified=backend == "reference", ranks=ranks)
+    for term in terms:
+        report(f"further term: {term.describe()}")
+    potential = maker(Request(description, structure, precision, tolerance, gpu_products, report, state))
+    return with_addends(potential, addends)
 
 
 def with_parameters(
@@ -254,10 +274,12 @@ def _atoms(request: Request) -> Atoms:
     )
 
 
-def _fastest_backend(ranks: int) -> tuple[str, str]:
+def _fastest_backend(ranks: int, further_terms: bool) -> tuple[str, str]:
     """Return the backend that "auto" means on this machine, and why."""
     if ranks > 1:
         return "cpu", "there are several ranks"
+    if further_terms:
+        return "cpu", "further terms are evaluated there only"
     from fastdp.gpu.device.choice import why_no_card
 
     reason = why_no_card()

@@ -22,7 +22,6 @@ from fastdp.output.checkpoint import Checkpoint
 from fastdp.parallel.communicator import SERIAL, Communicator
 from fastdp.potential.base import Potential
 from fastdp.potential.factory import make_potential
-from fastdp.potential.reference import ReferencePotential
 from fastdp.simulation.audit import Audit
 from fastdp.simulation.device_simulation import DeviceSimulation
 from fastdp.simulation.further import further_files, read_further_models
@@ -84,6 +83,7 @@ def make_ready(
         gpu_products=table.gpu_products,
         report=reporter.message,
         state=None if checkpoint is None else potential_state_of(checkpoint),
+        terms=inputs.terms,
         ranks=ranks,
     )
     if checkpoint is None and ranks == 1:
@@ -224,7 +224,7 @@ def overflow_watch(inputs: Inputs, potential: Potential) -> OverflowWatch:
     inputs : Inputs
     potential : Potential
     """
-    return OverflowWatch(inputs.description, truncates=isinstance(potential, ReferencePotential))
+    return OverflowWatch(inputs.description, truncates=potential.drops_neighbours)
 
 
 def provenance(inputs: Inputs) -> Provenance:
@@ -247,7 +247,7 @@ def provenance(inputs: Inputs) -> Provenance:
         model_sha256=inputs.description.origin.sha256,
         potential=(
             f"{table.backend}, {table.precision}, tolerance {table.tolerance!r} eV/Å{products}"
-            f"{_choices(table)}"
+            f"{_choices(table)}{''.join(f', {term.describe()}' for term in inputs.terms)}"
         ),
         structure=f"{Path(configuration.structure.file).name} (sha256 {_fingerprint(inputs.structure)})",
         seed=configuration.velocities.seed,

@@ -71,6 +71,7 @@ def read_further_models(inputs: Inputs, reporter: Reporter) -> FurtherModels:
                 report=reporter.message,
                 frame_parameters=table.fparam if description.fitting.frame_parameters.size else None,
                 atom_parameters=table.aparam if description.fitting.atom_parameters.size else None,
+                terms=inputs.terms,
             )
         )
     tensors = []
