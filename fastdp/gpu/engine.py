@@ -79,6 +79,13 @@ class DeviceEngine:
         """Whether the engine can move atoms this way."""
         return type(integrator) in MOTIONS
 
+    @property
+    def bytes(self) -> int:
+        """Memory on the device that grows with the number of atoms, once an integrator is loaded."""
+        own = [value for value in vars(self).values() if isinstance(value, DeviceArray)]
+        copies = sum(array.nbytes for array in (*own, *self._saved))
+        return self._system.bytes - self._system.fixed_bytes + copies
+
     def load(
         self,
         state: State,

@@ -18,8 +18,8 @@ from fastdp.potential.base import Evaluation, Potential, Precision
 from fastdp.potential.compressed.closest_pair import closest_pair_error
 from fastdp.potential.compressed.compressed_model import CompressedModel
 
-BYTES_PER_ATOM_OF_A_RUN = 2 * (3 * 24 + 12) + 2 * 8 + 24
-"""Velocities, masses, and the saved start of a chunk."""
+BYTES_PER_ATOM_OF_A_RUN = 24 + 2 * 8 + 4 * 24 + 12
+"""Velocities, masses, and the saved start of a chunk: see `DeviceEngine.bytes`."""
 
 if TYPE_CHECKING:
     from fastdp.dynamics.engine import Engine

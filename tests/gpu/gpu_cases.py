@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 
 import ase.build
@@ -33,7 +34,9 @@ from fastdp.simulation.settings import (
 )
 from fastdp.simulation.simulation import Simulation
 
-SIMULATED = bool(config.ENABLE_CUDASIM)
+SMALL = bool(config.ENABLE_CUDASIM) or os.environ.get("FASTDP_GPU_TESTS") == "small"
+"""In the simulator, and under compute-sanitizer (`benchmarks/sanitize_gpu.py`)."""
+
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 MASSES = (15.999, 1.008, 58.69)
 SKIN = 0.5
@@ -41,7 +44,7 @@ SKIN = 0.5
 
 def size(small: int, large: int) -> int:
     """Return a number of atoms for the simulator or for a card."""
-    return small if SIMULATED else large
+    return small if SMALL else large
 
 
 def shared() -> Path:

@@ -24,7 +24,7 @@ from fastdp.dynamics.state import State
 from fastdp.errors import NonFiniteError, PairTooCloseError, RunawayTemperatureError, SimulationError
 from fastdp.gpu.device.base import Device
 from fastdp.gpu.engine import DeviceEngine
-from fastdp.gpu.potential import CudaPotential
+from fastdp.gpu.potential import BYTES_PER_ATOM_OF_A_RUN, CudaPotential
 from fastdp.output.checkpoint import load_latest
 from fastdp.potential.base import Evaluation
 from fastdp.potential.compressed.measurement import Atoms
@@ -100,6 +100,23 @@ def engine_of(
     evaluation = Evaluation.empty(state.n_atoms)
     CompressedPotential(model).evaluate(atoms.neighbours(model.cutoff), evaluation)
     return DeviceEngine(potential, state, skin, chunk), state, evaluation
+
+
+def test_memory_is_forecast_as_it_is_taken(device: Device) -> None:
+    """By `memory_lines`, from the arrays of an evaluation; the rest is a run's."""
+    engine, state, evaluation = engine_of(device, moving_atoms())
+    engine.load(state, evaluation, make_integrator(NVE), 1e5)
+    system = engine._system
+    per_atom = (engine.bytes - system.bytes + system.fixed_bytes) / state.n_atoms
+    # Besides the atoms': the thermostat, sums and the log, some kilobytes whatever the number of atoms.
+    fixed = (
+        sum(array.nbytes for array in (engine._log, engine._partial, engine._scalars, engine._trouble))
+        + 4 * 8
+        + 2 * 8
+        + engine._scalars.nbytes
+        + system.neighbours.status.nbytes
+    )
+    assert per_atom - fixed / state.n_atoms == pytest.approx(BYTES_PER_ATOM_OF_A_RUN)
 
 
 def test_nothing_is_read_within_a_chunk(device: Device) -> None:

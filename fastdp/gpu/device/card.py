@@ -123,6 +123,17 @@ class Card(Device):
         """Return one action that does all of them: a CUDA graph, from the second time on."""
         return _Graph(list(actions), self._stream)
 
+    def mark(self) -> Any:
+        """Return an event that is recorded when the stream gets there."""
+        event = self._cupy.cuda.Event()
+        event.record(self._stream)
+        return event
+
+    def elapsed(self, first: Any, last: Any) -> float:
+        """Return the seconds between two events; waits for the last."""
+        last.synchronize()
+        return 1e-3 * float(self._cupy.cuda.get_elapsed_time(first, last))
+
     def memory(self) -> tuple[int, int]:
         """Return free and total memory of the card, bytes; what CuPy's pool holds ready is free."""
         free, total = self._cupy.cuda.runtime.memGetInfo()
