@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from fastdp.dynamics.state import State
 from fastdp.dynamics.velocities import prepare_velocities
 from fastdp.errors import BackendError
 from fastdp.model.description import DeepPotential
+from fastdp.neighbours.selection import Overflow
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.output.checkpoint import Checkpoint
 from fastdp.parallel.communicator import SERIAL, Communicator
@@ -158,13 +160,20 @@ def build_simulation(
             reporter.warning(line)
         started = True
 
+    def warn_of_counts(counts: Sequence[Overflow]) -> None:
+        for line in watch.warnings_of(counts):
+            reporter.warning(line)
+
     engine = potential.make_engine(state, neighbours.skin)
     if engine is not None and models.cutoff > 0.0:
         raise BackendError(
             '[committee] and [[tensor]] are evaluated on the CPU only as yet: set backend = "cpu", or leave '
             "them out"
         )
-    kind = Simulation if engine is None else partial(DeviceSimulation, engine=engine)
+    kind: Callable[..., Simulation] = Simulation
+    if engine is not None:
+        engine.count_neighbours(watch.limits)
+        kind = partial(DeviceSimulation, engine=engine, when_beyond=warn_of_counts)
     return kind(
         state,
         potential,
