@@ -1,7 +1,7 @@
 """Check, time and tabulate the GPU engine in one call.
 
     python benchmarks/bench_gpu.py [--systems water copper] [--sizes 192 1e4 1e5 1e6 1e7] [--json FILE]
-        [--variants float64 float32 tf32x3 tf32] [--profile 1e5] [--minutes 9] [--simulate]
+        [--variants float64 float32 tf32x3 tf32] [--profile 1e5] [--minutes 9] [--launcher numba] [--simulate]
 
 In this order, each written to the JSON file as soon as it is known: rates of the card and cost of a launch;
 rms force error of every variant, and of the compressed potential on the CPU, against the model as trained;
@@ -297,11 +297,12 @@ def run(bench: Bench) -> None:
     """Do everything that there is time for."""
     options, device = bench.options, bench.device
     rates = measure_rates(device, small=options.simulate)
-    rates["launch_seconds"] = launch_seconds(device, 4 if options.simulate else 500)
+    launches = launch_seconds(device, 4 if options.simulate else 500)
     bench.keep(
         "machine",
         {
             "device": device.name,
+            "launcher": getattr(device, "launcher", device).name,
             "memory_bytes": device.memory()[1],
             "python": platform.python_version(),
             "fastdp": fastdp.__version__,
@@ -310,9 +311,11 @@ def run(bench: Bench) -> None:
         },
     )
     bench.keep("rates", rates)
+    bench.keep("launch_seconds", launches)
     print(f"{device.name}: copies {rates['bytes'] / 1e12:.3g} TB/s; products, TFLOP/s: ", end="")
     print(", ".join(f"{name} {rates[name] / 1e12:.3g}" for name in ("float64", "float32", "tf32")), end="; ")
-    print(f"a launch takes the host {1e6 * rates['launch_seconds']:.1f} µs", flush=True)
+    costs = ", ".join(f"{1e6 * seconds:.1f} µs by {name}" for name, seconds in launches.items())
+    print(f"a launch takes the host {costs}", flush=True)
     cases = []
     for name in options.systems:
         case = small_case() if options.simulate else CASES[name](options.tolerance)
@@ -363,6 +366,7 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=9.0)
+    parser.add_argument("--launcher", default="driver", choices=["driver", "numba"])
     parser.add_argument("--json", type=Path, default=Path("bench_gpu.json"))
     parser.add_argument("--simulate", action="store_true", help="a few atoms, in Numba's simulator")
     options = parser.parse_args()
@@ -373,7 +377,7 @@ def main() -> None:
         options.systems, options.variants = ["water"], ["tf32x3"]
         options.sizes, options.profile = [3.0], 3.0
         options.chunks, options.profile_steps = 1, 1
-    run(Bench(open_device(), options))
+    run(Bench(open_device(options.launcher), options))
 
 
 if __name__ == "__main__":

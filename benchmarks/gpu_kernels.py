@@ -20,7 +20,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numba
 import numpy as np
 from ase.io import read as read_ase
 from gpu_floors import Density, Work, counting
@@ -30,6 +29,8 @@ from fastdp.dynamics.factory import make_integrator
 from fastdp.dynamics.settings import NoseHooverSettings
 from fastdp.dynamics.state import State
 from fastdp.gpu.device.base import Action
+from fastdp.gpu.device.compiled import assembly
+from fastdp.gpu.device.launchers import signature_of
 from fastdp.gpu.device.recording import Launch, RecordingDevice
 from fastdp.gpu.engine import DeviceEngine
 from fastdp.gpu.potential import CudaPotential
@@ -62,16 +63,6 @@ def record(
     return device, counted
 
 
-def signature(launch: Launch) -> tuple[Any, ...]:
-    """Return the types that Numba compiles a kernel for."""
-    return tuple(
-        numba.types.Array(numba.from_dtype(value.dtype), value.ndim, "C" if value.flags.c_contiguous else "A")
-        if isinstance(value, np.ndarray)
-        else numba.typeof(value)
-        for value in launch.arguments
-    )
-
-
 def ptxas() -> str:
     """Return the assembler that came with the wheel."""
     import nvidia.cuda_nvcc
@@ -81,12 +72,7 @@ def ptxas() -> str:
 
 def compile_kernel(launch: Launch, architecture: int, assembler: str) -> dict[str, int]:
     """Return registers, bytes of stack and spills, and static shared memory of a kernel."""
-    from numba import cuda
-
-    kernel = launch.kernel.py_func
-    ptx, _ = cuda.compile(
-        kernel, signature(launch), cc=divmod(architecture, 10), device=False, abi="numba", output="ptx"
-    )
+    ptx = assembly(launch.kernel.py_func, signature_of(launch.arguments), divmod(architecture, 10))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.ptx"
         path.write_text(ptx)
@@ -133,7 +119,7 @@ def print_registers(device: RecordingDevice, precision: str, architecture: int) 
     )
     print("|---|---|---|---|---|---|")
     for launch in device.launches:
-        key = (launch.kernel, signature(launch))
+        key = (launch.kernel, signature_of(launch.arguments))
         if key in seen:
             continue
         seen.add(key)

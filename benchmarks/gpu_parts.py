@@ -16,8 +16,8 @@ from numba import cuda
 
 from fastdp.gpu.device.base import Action, Device
 from fastdp.gpu.engine import DeviceEngine
-from fastdp.gpu.kernels.motion import begin_chunk
-from fastdp.gpu.kernels.status import BUILDS, SIZE, begin_evaluation
+from fastdp.gpu.kernels.motion import begin_chunk, kick_and_drift
+from fastdp.gpu.kernels.status import BUILDS, SIZE
 
 COPIED_BYTES = 1 << 30
 """Far beyond any cache."""
@@ -51,18 +51,24 @@ def measure_rates(device: Device, *, small: bool) -> dict[str, float]:
     return rates
 
 
-def launch_seconds(device: Device, n: int) -> float:
-    """Return what the host takes to launch an almost empty kernel, n of them in a row."""
+def launch_seconds(device: Device, n: int) -> dict[str, float]:
+    """Return what the host takes to launch a kernel, n of them in a row, by the name of the launcher."""
     status = device.zeros(SIZE, np.int32)
-    action = device.launch(begin_evaluation, 1, 1, (status,))
-    action()
-    device.read(status)
-    began = time.perf_counter()
-    for _ in range(n):
+    values = device.zeros((1, 3), np.float64)
+    # Nothing to do for no atoms.
+    arguments = (status, 0, 0.5, 0.5, values[0], values[0], values, values, values)
+    launchers = {name: one.action for name, one in getattr(device, "launchers", {}).items()}
+    found = {}
+    for name, make in (launchers or {"simulator": device.launch}).items():
+        action = make(kick_and_drift, 1, 1, arguments, 0)
         action()
-    seconds = time.perf_counter() - began
-    device.read(status)
-    return seconds / n
+        device.read(status)
+        began = time.perf_counter()
+        for _ in range(n):
+            action()
+        found[name] = (time.perf_counter() - began) / n
+        device.read(status)
+    return found
 
 
 @cuda.jit
