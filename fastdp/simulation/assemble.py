@@ -179,7 +179,7 @@ def build_simulation(
         potential,
         neighbours,
         run_settings(inputs.configuration),
-        provenance=provenance(inputs),
+        provenance=provenance(inputs, potential),
         potential_state=potential.state_arrays(),
         reporter=reporter,
         checkpoint=checkpoint,
@@ -236,12 +236,13 @@ def overflow_watch(inputs: Inputs, potential: Potential) -> OverflowWatch:
     return OverflowWatch(inputs.description, truncates=isinstance(potential, ReferencePotential))
 
 
-def provenance(inputs: Inputs) -> Provenance:
+def provenance(inputs: Inputs, potential: Potential) -> Provenance:
     """Return what trajectory and checkpoints say about where the run comes from.
 
     Parameters
     ----------
     inputs : Inputs
+    potential : Potential
 
     Returns
     -------
@@ -249,7 +250,7 @@ def provenance(inputs: Inputs) -> Provenance:
     """
     configuration = inputs.configuration
     table = configuration.potential
-    products = "" if table.gpu_products == "full" else f", products {table.gpu_products}"
+    products = "" if table.gpu_products == "auto" else f", products {table.gpu_products}"
     return Provenance(
         input_text=resolved_text(configuration),
         model_file=Path(table.model).name,
@@ -261,6 +262,7 @@ def provenance(inputs: Inputs) -> Provenance:
         structure=f"{Path(configuration.structure.file).name} (sha256 {_fingerprint(inputs.structure)})",
         seed=configuration.velocities.seed,
         author=_user(),
+        choices=potential.choices(),
     )
 
 
