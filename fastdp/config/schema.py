@@ -132,11 +132,12 @@ class PotentialTable(Table):
         "double",
         "`mixed` evaluates the networks in float32 and sums energies, forces and the virial in float64.",
     )
-    gpu_products: Literal["full", "tf32", "tf32x3"] = key(
-        "full",
-        "Matrix products of `mixed` on a GPU: in float32; `tf32` with factors rounded to 11 bits, which puts "
-        "forces off by about 0.01 eV/Å (the run prints by how much); or `tf32x3`, three such products with "
-        "the accuracy of float32.",
+    gpu_products: Literal["auto", "full", "tf32", "tf32x3"] = key(
+        "auto",
+        "Matrix products of `mixed` on a GPU: `full` in float32; `tf32x3`, three products of factors split "
+        "into 11 bits each, with the accuracy of float32; `auto` the faster of these two by a trial on the "
+        "card, which the log and the trajectory name; or `tf32` with factors rounded to 11 bits, which puts "
+        "forces off by about 0.01 eV/Å (the run prints by how much).",
     )
     tolerance: float = key(
         1e-5,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from fastdp.dynamics.state import State
 from fastdp.dynamics.velocities import prepare_velocities
 from fastdp.errors import BackendError
 from fastdp.model.description import DeepPotential
+from fastdp.neighbours.selection import Overflow
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.output.checkpoint import Checkpoint
 from fastdp.parallel.communicator import SERIAL, Communicator
@@ -158,19 +160,26 @@ def build_simulation(
             reporter.warning(line)
         started = True
 
+    def warn_of_counts(counts: Sequence[Overflow]) -> None:
+        for line in watch.warnings_of(counts):
+            reporter.warning(line)
+
     engine = potential.make_engine(state, neighbours.skin)
     if engine is not None and models.cutoff > 0.0:
         raise BackendError(
             '[committee] and [[tensor]] are evaluated on the CPU only as yet: set backend = "cpu", or leave '
             "them out"
         )
-    kind = Simulation if engine is None else partial(DeviceSimulation, engine=engine)
+    kind: Callable[..., Simulation] = Simulation
+    if engine is not None:
+        engine.count_neighbours(watch.limits)
+        kind = partial(DeviceSimulation, engine=engine, when_beyond=warn_of_counts)
     return kind(
         state,
         potential,
         neighbours,
         run_settings(inputs.configuration),
-        provenance=provenance(inputs),
+        provenance=provenance(inputs, potential),
         potential_state=potential.state_arrays(),
         reporter=reporter,
         checkpoint=checkpoint,
@@ -227,12 +236,13 @@ def overflow_watch(inputs: Inputs, potential: Potential) -> OverflowWatch:
     return OverflowWatch(inputs.description, truncates=potential.drops_neighbours)
 
 
-def provenance(inputs: Inputs) -> Provenance:
+def provenance(inputs: Inputs, potential: Potential) -> Provenance:
     """Return what trajectory and checkpoints say about where the run comes from.
 
     Parameters
     ----------
     inputs : Inputs
+    potential : Potential
 
     Returns
     -------
@@ -240,7 +250,7 @@ def provenance(inputs: Inputs) -> Provenance:
     """
     configuration = inputs.configuration
     table = configuration.potential
-    products = "" if table.gpu_products == "full" else f", products {table.gpu_products}"
+    products = "" if table.gpu_products == "auto" else f", products {table.gpu_products}"
     return Provenance(
         input_text=resolved_text(configuration),
         model_file=Path(table.model).name,
@@ -252,6 +262,7 @@ def provenance(inputs: Inputs) -> Provenance:
         structure=f"{Path(configuration.structure.file).name} (sha256 {_fingerprint(inputs.structure)})",
         seed=configuration.velocities.seed,
         author=_user(),
+        choices=potential.choices(),
     )
 
 

@@ -84,7 +84,7 @@ def build_together(
         # The cores of the other ranks, which wait, are free.
         with thread_limits():
             made = make_ready(inputs, threads, reporter, checkpoint=checkpoint, ranks=communicator.size)
-        return made, (inputs.description, provenance(inputs), made.state_arrays(), inputs.terms)
+        return made, (inputs.description, provenance(inputs, made), made.state_arrays(), inputs.terms)
 
     prepared = communicator.on_root(prepare)
     potential, shared = prepared if prepared is not None else (None, None)

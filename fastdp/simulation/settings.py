@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -158,6 +159,8 @@ class Provenance:
         Seed of the initial velocities.
     author : str
         Name for the trajectory's `author`.
+    choices : mapping of str to str
+        What was chosen automatically, as the input would ask for it.
     """
 
     input_text: str = ""
@@ -167,3 +170,4 @@ class Provenance:
     structure: str = ""
     seed: int = 0
     author: str = "unknown"
+    choices: Mapping[str, str] = field(default_factory=dict)
