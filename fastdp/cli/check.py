@@ -47,6 +47,7 @@ def check(
     from fastdp.output.files import refuse_existing
     from fastdp.parallel.threads import choose_threads, thread_limits
     from fastdp.simulation.assemble import make_ready
+    from fastdp.simulation.further import make_further_models, read_further_models
     from fastdp.simulation.inputs import read_inputs
     from fastdp.simulation.outputs import check_outputs
 
@@ -63,6 +64,12 @@ def check(
         reporter.warning(str(error))
     with thread_limits(wanted) as used:
         potential = make_ready(inputs, used, reporter)
+        make_further_models(
+            read_further_models(inputs, reporter),
+            loaded.configuration,
+            inputs.structure,
+            reporter=reporter,
+        )
         if expect is not None:
             check_expectations(str(expect), expectations, inputs, potential, reporter)
         if write_expectation is not None:
