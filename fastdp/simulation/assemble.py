@@ -16,7 +16,6 @@ from fastdp.config.schema import Configuration, PotentialTable
 from fastdp.config.settings import run_settings, velocity_settings
 from fastdp.dynamics.state import State
 from fastdp.dynamics.velocities import prepare_velocities
-from fastdp.errors import BackendError
 from fastdp.model.description import DeepPotential
 from fastdp.neighbours.selection import Overflow
 from fastdp.neighbours.verlet_list import VerletList
@@ -26,7 +25,7 @@ from fastdp.potential.base import Potential
 from fastdp.potential.factory import make_potential
 from fastdp.simulation.audit import Audit
 from fastdp.simulation.device_simulation import DeviceSimulation
-from fastdp.simulation.further import further_files, read_further_models
+from fastdp.simulation.further import further_files, make_further_models, read_further_models
 from fastdp.simulation.inputs import Inputs
 from fastdp.simulation.overflow import OverflowWatch
 from fastdp.simulation.record import potential_state_of, state_of
@@ -141,7 +140,9 @@ def build_simulation(
         If `checkpoint` belongs to another run.
     """
     state = initial_state(inputs) if checkpoint is None else state_of(checkpoint)
-    models = read_further_models(inputs, reporter)
+    models = make_further_models(
+        read_further_models(inputs, reporter), inputs.configuration, inputs.structure, reporter=reporter
+    )
     neighbours = VerletList(
         max(potential.cutoff, models.cutoff),
         inputs.configuration.neighbours.skin_A,
@@ -165,11 +166,6 @@ def build_simulation(
             reporter.warning(line)
 
     engine = potential.make_engine(state, neighbours.skin)
-    if engine is not None and models.cutoff > 0.0:
-        raise BackendError(
-            '[committee] and [[tensor]] are evaluated on the CPU only as yet: set backend = "cpu", or leave '
-            "them out"
-        )
     kind: Callable[..., Simulation] = Simulation
     if engine is not None:
         engine.count_neighbours(watch.limits)
@@ -185,7 +181,7 @@ def build_simulation(
         checkpoint=checkpoint,
         when_built=warn_of_overflow,
         observers=audits(inputs.configuration, inputs.description, potential, neighbours, reporter),
-        further=further_files(inputs.configuration, models, neighbours, reporter),
+        further=further_files(inputs.configuration, models, neighbours, state.n_total, reporter),
     )
 
 
@@ -222,7 +218,8 @@ def audits(
     audit = Audit(
         second, description, neighbours, table.tolerance, table.audit_atoms, reporter.warning, communicator
     )
-    return [Observer(Operation(EverySteps(configuration.output.trajectory.every), audit.act), audit.lines)]
+    when = EverySteps(configuration.output.trajectory.every)
+    return [Observer(Operation(when, audit.act, needs_neighbours=True), audit.lines)]
 
 
 def overflow_watch(inputs: Inputs, potential: Potential) -> OverflowWatch:
