@@ -36,6 +36,11 @@ def why_not_compressed(description: DeepPotential) -> str | None:
     """
     if not isinstance(description.fitting, EnergyFitting):
         return f"gives no energies, but {description.fitting.kind}"
+    if description.pair_part is not None and description.pair_part.switch is not None:
+        return (
+            "gives way to a table of pairs where atoms come close (use_srtab, zbl), by weights that have no "
+            "compressed form yet"
+        )
     reason = obstacle(description.descriptor)
     descriptor = description.descriptor
     if reason is None and isinstance(descriptor, HybridDescriptor) and not _sums_only(descriptor):
@@ -69,6 +74,19 @@ def why_not_on_gpu(description: DeepPotential) -> str | None:
         kind = description.descriptor.kind
         return f"has the descriptor {kind} and a first fitting layer that adds its own input"
     return None
+
+
+def has_products(description: DeepPotential) -> bool:
+    """Return whether the kernels for se_e2_a evaluate a model: it has no three-body part, and not sums only.
+
+    Parameters
+    ----------
+    description : DeepPotential
+        That can be compressed.
+    """
+    descriptor = description.descriptor
+    three_body = any(isinstance(part, SeE3Descriptor) for part in _parts(descriptor))
+    return not (three_body or _sums_only(descriptor))
 
 
 def _distances_only(descriptor: Any) -> bool:

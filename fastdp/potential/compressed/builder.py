@@ -153,7 +153,6 @@ class Compressor:
             neighbours = region.atoms.neighbours(description.cutoff, skin=1.0)
             for a in range(n_types):
                 sampled[a] += sample_environments(neighbours, region.complete, a, ENVIRONMENTS_PER_TYPE, rng)
-        self.mean_neighbours = float(np.mean([len(v) for item in sampled for v in item.vectors]))
         present = [a for a in range(n_types) if sampled[a].vectors]
         self.samples = [[self._sample_pair(a, b, sampled[a]) for b in range(n_types)] for a in range(n_types)]
         self._batches: list[list[Batch]] = []
@@ -171,10 +170,6 @@ class Compressor:
                 ]
             )
         self.directions = [self._balance(a) for a in range(n_types)]
-        self.mean_products = 0.0
-        if self.triples is not None:
-            summed = sum(batch.neighbourhood.n_centres for row in self._batches for batch in row)
-            self.mean_products = self.triples[1].count / summed
 
     def compress(self, choice: Choice) -> CompressedModel:
         """Return the compressed model for one choice.

@@ -9,6 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdp.errors import BackendError
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential, Precision
 from fastdp.potential.compressed import step_kernels, triple_step_kernels
@@ -17,17 +18,22 @@ from fastdp.potential.compressed.clock import SECTIONS
 from fastdp.potential.compressed.closest_pair import closest_pair_error
 from fastdp.potential.compressed.compressed_model import CompressedModel
 from fastdp.potential.compressed.matrix_kernels import ROWS_PADDED_TO, padded, stored_width
-from fastdp.potential.compressed.network_kernels import chunk_work_size, load_network
+from fastdp.potential.compressed.network_kernels import (
+    chunk_energy_and_gradient,
+    chunk_work_size,
+    load_network,
+)
 from fastdp.potential.compressed.packing import pack
-from fastdp.potential.compressed.pair_kernels import group_rows
+from fastdp.potential.compressed.pair_kernels import DEGREE, ORDER, group_rows
 from fastdp.potential.compressed.simd import BLOCK
 from fastdp.potential.compressed.step_kernels import (
+    ADD,
+    EVALUATE,
+    EVALUATE_FIRST,
     PAIR_INTEGERS,
     PAIR_REALS,
-    add_forces,
-    clear_forces,
 )
-from fastdp.potential.compressed.sum_kernels import load_sums
+from fastdp.potential.compressed.sum_kernels import chunk_of_sums
 from fastdp.potential.compressed.triple_kernels import TILE
 from fastdp.potential.compressed.triple_scratch import TripleScratch
 
@@ -47,15 +53,26 @@ class CompressedPotential(Potential):
     precision : {"double", "mixed"}
         Of the kernels. In "mixed" they use float32, except that distances are formed and energies, forces
         and the virial are summed in float64.
+
+    Raises
+    ------
+    BackendError
+        If the splines of the model have another degree than the kernels.
     """
 
     def __init__(self, model: CompressedModel, precision: Precision = "double") -> None:
+        if model.degree != DEGREE:
+            raise BackendError(
+                f"the compressed potential has splines of degree {model.degree}, as earlier versions made; "
+                f"this one evaluates degree {DEGREE}: start again from the input file"
+            )
         self.model = model
         self.precision = precision
         self._dtype = DTYPES[precision]
         self._packed = pack(model, self._dtype)
         self._triples = None if model.triples is None else TripleScratch(model.triples, self._packed)
         self._steps = step_kernels if model.triples is None else triple_step_kernels
+        self._network = chunk_of_sums if model.centres[0].sums else chunk_energy_and_gradient
         self._neighbours: VerletList | None = None
         self._build = -1
         self._threads = 0
@@ -97,6 +114,7 @@ class CompressedPotential(Potential):
         counted = self._clocks.copy()
         self._n_sections = len(SECTIONS) if on else 0
         self._clocks = np.zeros((max(1, self._threads), self._n_sections), np.int64)
+        self._build = -1  # buffers are made anew, with clocks
         return counted
 
     @property
@@ -159,27 +177,26 @@ class CompressedPotential(Potential):
             self._work,
             self._energies,
             self._part_forces,
+            self._forces,
             self._virials,
             self._too_close,
             self._clocks,
             *(() if self._triples is None else self._triples.arguments),
         )
-        if not self._loaded:
-            load_network(packed.type_table, packed.layers, packed.parameters)
-            load_sums(packed.type_table, packed.layers, packed.parameters)
-            self._steps.load_chunk_kernel(*arguments)
-            self._loaded = True
-        clear_forces(self._part_forces)
+        run_parts = self._steps.run_parts
         inner, outer = self._bounds
-        if len(inner):
-            self._steps.evaluate_chunks(inner, *arguments)
+        if not self._loaded:
+            load_network(packed.type_table, packed.layers, packed.parameters, self._network)
+            self._steps.load_step_kernel(inner, *arguments)
+            self._loaded = True
+        run_parts(EVALUATE_FIRST, inner, *arguments)
         if between is not None:
             between()
-        if len(outer):
-            self._steps.evaluate_chunks(outer, *arguments)
+        if outer[-1] > outer[0]:
+            run_parts(EVALUATE, outer, *arguments)
         if self._too_close.max(initial=-1) >= 0:
             raise closest_pair_error(self.model, neighbours, self._too_close[self._too_close >= 0])
-        add_forces(self._part_forces, self._forces)
+        run_parts(ADD, inner, *arguments)
         result.atomic_energies[neighbours.order] = self._energies[:n]
         result.forces[neighbours.order] = self._forces[:n]
         result.ghost_forces = self._forces[n:]
@@ -232,7 +249,7 @@ class CompressedPotential(Potential):
 
     def _allocate_scratch(self, threads: int) -> None:
         """Make the buffers of the threads: for one chunk each, however many atoms there are."""
-        n_types, order, packed = self.model.n_types, self.model.degree + 1, self._packed
+        n_types, packed = self.model.n_types, self._packed
         largest = max((int(stop - start) for start, stop, _ in self._chunks), default=0)
         work = max(chunk_work_size(largest, row, packed.layers) for row in packed.type_table)
         pairs = (n_types, self._capacity)
@@ -242,7 +259,7 @@ class CompressedPotential(Potential):
         self._counts = np.zeros((threads, largest, n_types), np.int64)
         self._integers = np.zeros((threads, largest, PAIR_INTEGERS, *pairs), np.int32)
         self._reals = np.zeros((threads, largest, PAIR_REALS, *pairs), self._dtype)
-        self._weights = np.zeros((threads, 2 * order + 1, weights), self._dtype)
+        self._weights = np.zeros((threads, 2 * ORDER + 1, weights), self._dtype)
         self._gradients = np.zeros((threads, self._capacity, 4), self._dtype)
         self._moments = np.zeros((threads, rows * 4 * stride), self._dtype)
         self._q = np.zeros((threads, stride, 4), self._dtype)

@@ -5,11 +5,7 @@ se_e2_r: only component 0 of the moments counts, and its projection is the input
 
 from __future__ import annotations
 
-import numpy as np
-from numba import njit
-from numpy.typing import NDArray
-
-from fastdp.parallel.symbols import by_symbol, publish
+from fastdp.parallel.symbols import inner
 from fastdp.potential.compressed.clock import PROJECTION, begin, lap
 from fastdp.potential.compressed.matrix_kernels import call_times_strided
 from fastdp.potential.compressed.network_kernels import (
@@ -27,14 +23,12 @@ from fastdp.potential.compressed.network_kernels import (
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
-@njit(cache=True, fastmath=_FAST, error_model="numpy")
+@inner(cache=True, fastmath=_FAST, error_model="numpy")
 def chunk_of_sums(n, alpha, type_table, layers, parameters, columns, moments, work, energies, clock):
     """Turn the moments of a chunk into energies, and into ∂E/∂moments in the same place.
 
     Arguments as `network_kernels.chunk_energy_and_gradient`.
     """
-    if n == 0:
-        return
     now = begin(clock)
     rows = padded_rows(n)
     row = type_table[alpha]
@@ -84,14 +78,3 @@ def chunk_of_sums(n, alpha, type_table, layers, parameters, columns, moments, wo
     for i in range(n):
         moments[i * per_atom + per_atom // 4 : (i + 1) * per_atom] = 0.0
     lap(clock, PROJECTION, now)
-
-
-call_chunk_of_sums = by_symbol(chunk_of_sums)
-
-
-def load_sums(type_table: NDArray, layers: NDArray, parameters: NDArray) -> None:
-    """Make `call_chunk_of_sums` ready for parameters of this type; `load_network` has to come before."""
-    empty = parameters[:0]
-    nothing = np.zeros(0), np.zeros(0, np.int64)
-    chunk_of_sums(0, 0, type_table, layers, parameters, 0, empty, empty, *nothing)
-    publish(chunk_of_sums)

@@ -11,9 +11,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
-from fastdp.potential.compressed.pair_kernels import basis_weights, basis_weights_with_factor
+from fastdp.parallel.symbols import inner
+from fastdp.potential.compressed.pair_kernels import (
+    DEGREE,
+    ORDER,
+    basis_weights,
+    basis_weights_with_factor,
+)
 from fastdp.potential.compressed.triple_neighbours import RHO_X, RHO_Y, RHO_Z
 
 _FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
@@ -30,14 +35,14 @@ SOFTNESS_SQUARED, TRIPLE_ORIGIN, TRIPLE_INVERSE_SPACING, TRIPLE_COLUMNS = range(
 PRODUCT, FRACTION, FACTOR, MULTIPLICITY, RESULT, TILE_REALS = range(6)
 
 
-@njit(fastmath=_FAST, error_model="numpy")
+@inner(fastmath=_FAST, error_model="numpy")
 def _row(n, x, y, z, rho_x, rho_y, rho_z, product):
     """Fill ρ_j·ρ_k for `n` neighbours k."""
     for i in range(n):
         product[i] = x * rho_x[i] + y * rho_y[i] + z * rho_z[i]
 
 
-@njit(fastmath=_FAST, error_model="numpy")
+@inner(fastmath=_FAST, error_model="numpy")
 def _fill(j, k, stop_j, start_k, stop_k, same, kept, product, multiplicity, rows):
     """Fill a tile with rows from (j, k) on; return number of products and of rows, and where to go on.
 
@@ -73,7 +78,7 @@ def _fill(j, k, stop_j, start_k, stop_k, same, kept, product, multiplicity, rows
     return n, n_rows, j, k
 
 
-@njit(fastmath=_FAST, error_model="numpy")
+@inner(fastmath=_FAST, error_model="numpy")
 def _coordinates(n, n_intervals, table, product, fraction, factor, interval):
     """Find interval and fraction of each product, and d(fraction)/dE."""
     softness = product.dtype.type(table[SOFTNESS_SQUARED])
@@ -95,36 +100,28 @@ def _coordinates(n, n_intervals, table, product, fraction, factor, interval):
         fraction[i] -= product.dtype.type(place)
 
 
-def _of_order(order):
-    """Return the loops over the moments that a product touches, with their number a constant."""
-
-    @njit(fastmath=_FAST, error_model="numpy")
-    def accumulate(n, n_functions, interval, weight, product, multiplicity, moments):
-        for i in range(n):
-            place = (i % COPIES) * n_functions + np.intp(interval[i])
-            value = product[i] * multiplicity[i]
-            for m in range(order):
-                moments[place + m] += value * weight[m, i]
-
-    @njit(fastmath=_FAST, error_model="numpy")
-    def contract(n, interval, weight, slope, product, multiplicity, q, result):
-        for i in range(n):
-            place = np.intp(interval[i])
-            v = q.dtype.type(0.0)
-            s = q.dtype.type(0.0)
-            for m in range(order):
-                v += q[place + m] * weight[m, i]
-                s += q[place + m] * slope[m, i]
-            result[i] = multiplicity[i] * (v + product[i] * s)
-
-    return accumulate, contract
+@inner(fastmath=_FAST, error_model="numpy")
+def _accumulate(n, n_functions, interval, weight, product, multiplicity, moments):
+    for i in range(n):
+        place = (i % COPIES) * n_functions + np.intp(interval[i])
+        value = product[i] * multiplicity[i]
+        for m in range(ORDER):
+            moments[place + m] += value * weight[m, i]
 
 
-_accumulate_cubic, _contract_cubic = _of_order(4)
-_accumulate_quintic, _contract_quintic = _of_order(6)
+@inner(fastmath=_FAST, error_model="numpy")
+def _contract(n, interval, weight, slope, product, multiplicity, q, result):
+    for i in range(n):
+        place = np.intp(interval[i])
+        v = q.dtype.type(0.0)
+        s = q.dtype.type(0.0)
+        for m in range(ORDER):
+            v += q[place + m] * weight[m, i]
+            s += q[place + m] * slope[m, i]
+        result[i] = multiplicity[i] * (v + product[i] * s)
 
 
-@njit(fastmath=_FAST, error_model="numpy")
+@inner(fastmath=_FAST, error_model="numpy")
 def accumulate_triples(
     starts, n_functions, polynomials, tables, kept, tile, interval, weights, rows, copies, moments
 ):
@@ -144,7 +141,6 @@ def accumulate_triples(
     moments : (n_pairs·N, 4)
         Component 0 is filled, the others are set to zero.
     """
-    order = polynomials.shape[0]
     n_types = starts.shape[0] - 1
     pair = 0
     moments[:, :] = 0.0
@@ -169,7 +165,7 @@ def accumulate_triples(
                 )
                 _coordinates(
                     n,
-                    n_functions - order + 1,
+                    n_functions - DEGREE,
                     tables[pair],
                     tile[PRODUCT],
                     tile[FRACTION],
@@ -177,14 +173,7 @@ def accumulate_triples(
                     interval,
                 )
                 basis_weights(n, polynomials, tile[FRACTION], weights)
-                if order == 4:
-                    _accumulate_cubic(
-                        n, n_functions, interval, weights, tile[PRODUCT], tile[MULTIPLICITY], copies
-                    )
-                else:
-                    _accumulate_quintic(
-                        n, n_functions, interval, weights, tile[PRODUCT], tile[MULTIPLICITY], copies
-                    )
+                _accumulate(n, n_functions, interval, weights, tile[PRODUCT], tile[MULTIPLICITY], copies)
             for m in range(n_functions):
                 total = copies[m]
                 for copy in range(1, COPIES):
@@ -193,7 +182,7 @@ def accumulate_triples(
             pair += 1
 
 
-@njit(fastmath=_FAST, error_model="numpy")
+@inner(fastmath=_FAST, error_model="numpy")
 def _both_ways(n, j, k, d, rho_x, rho_y, rho_z, by_x, by_y, by_z):
     """Add d_k ρ_k to the gradient by ρ_j, and d_k ρ_j to that by ρ_k, for n neighbours k of a row."""
     x = rho_x[j]
@@ -217,7 +206,7 @@ def _both_ways(n, j, k, d, rho_x, rho_y, rho_z, by_x, by_y, by_z):
     by_z[j] += total_z
 
 
-@njit(fastmath=_FAST, error_model="numpy")
+@inner(fastmath=_FAST, error_model="numpy")
 def triple_gradients(
     starts, n_functions, polynomials, tables, kept, tile, interval, weights, slopes, rows, q, by_rho
 ):
@@ -234,7 +223,6 @@ def triple_gradients(
     by_rho : (3, capacity)
         Filled.
     """
-    order = polynomials.shape[0]
     n_types = starts.shape[0] - 1
     by_rho[:, : starts[n_types]] = 0.0
     pair = 0
@@ -259,7 +247,7 @@ def triple_gradients(
                 )
                 _coordinates(
                     n,
-                    n_functions - order + 1,
+                    n_functions - DEGREE,
                     tables[pair],
                     tile[PRODUCT],
                     tile[FRACTION],
@@ -267,14 +255,7 @@ def triple_gradients(
                     interval,
                 )
                 basis_weights_with_factor(n, polynomials, tile[FRACTION], tile[FACTOR], weights, slopes)
-                if order == 4:
-                    _contract_cubic(
-                        n, interval, weights, slopes, tile[PRODUCT], tile[MULTIPLICITY], mine, tile[RESULT]
-                    )
-                else:
-                    _contract_quintic(
-                        n, interval, weights, slopes, tile[PRODUCT], tile[MULTIPLICITY], mine, tile[RESULT]
-                    )
+                _contract(n, interval, weights, slopes, tile[PRODUCT], tile[MULTIPLICITY], mine, tile[RESULT])
                 at = 0
                 for row in range(n_rows):
                     take = rows[row, 2]

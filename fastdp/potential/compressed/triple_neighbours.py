@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from fastdp.parallel.symbols import inner
 
 _FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
 
@@ -16,7 +17,7 @@ INNER, CUTOFF, WIDTH, PROTECTION, SWITCH_COLUMNS = range(5)
 RHO_X, RHO_Y, RHO_Z, UNIT_X, UNIT_Y, UNIT_Z, ALONG, ACROSS, DISTANCE, TRIPLE_REALS = range(10)
 
 
-@njit(fastmath=_FAST, error_model="numpy")
+@inner(fastmath=_FAST, error_model="numpy")
 def prepare_neighbours(at, n, index, ex, ey, ez, inverse_r, switch, scale, kept, kept_index):
     """Append the neighbours of one type that the three-body part sees; return where the next goes.
 
@@ -70,7 +71,7 @@ def prepare_neighbours(at, n, index, ex, ey, ez, inverse_r, switch, scale, kept,
     return at
 
 
-@njit(fastmath=_FAST, error_model="numpy")
+@inner(fastmath=_FAST, error_model="numpy")
 def scatter_triples(n, kept, kept_index, by_rho, owner, centre, forces, with_virial, virial):
     """Add the forces of one atom's three-body energy, and its virial, from ∂E_i/∂ρ.
 

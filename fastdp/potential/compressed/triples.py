@@ -256,11 +256,6 @@ class Triples:
         """Return the mean number of scalar products of an environment of one type, of those summed so far."""
         return float(sum(counts.sum() for counts in self._counts[alpha])) / max(1, self._centres[alpha])
 
-    @property
-    def count(self) -> float:
-        """Number of scalar products that were summed so far, j ≠ k of one type in both orders."""
-        return float(sum(counts.sum() for row in self._counts for counts in row))
-
 
 def _likelihood(counts: Array) -> Array:
     """Return how much each scalar product counts, from how often it occurs: at most 1, and never nothing."""
