@@ -9,6 +9,7 @@ from fastdp.parallel.symbols import inner
 from fastdp.potential.compressed.clock import PROJECTION, begin, lap
 from fastdp.potential.compressed.matrix_kernels import call_times_strided
 from fastdp.potential.compressed.network_kernels import (
+    ANGULAR_COLUMNS,
     CONSTANT,
     FIRST_LAYER,
     N_LAYERS,
@@ -75,6 +76,10 @@ def chunk_of_sums(n, alpha, type_table, layers, parameters, columns, moments, wo
             0,
         )
     )
+    # Three-body moments have no other components, and nothing reads them.
+    of_pairs = row[ANGULAR_COLUMNS]
     for i in range(n):
-        moments[i * per_atom + per_atom // 4 : (i + 1) * per_atom] = 0.0
+        for c in range(1, 4):
+            start = i * per_atom + c * (per_atom // 4)
+            moments[start : start + of_pairs] = 0.0
     lap(clock, PROJECTION, now)

@@ -19,6 +19,7 @@ from fastdp.potential.compressed.pair_kernels import (
     basis_weights,
     basis_weights_with_factor,
 )
+from fastdp.potential.compressed.simd import add, load_row, make_vector, multiply_add, store_row
 from fastdp.potential.compressed.triple_neighbours import RHO_X, RHO_Y, RHO_Z
 
 _FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
@@ -139,11 +140,10 @@ def accumulate_triples(
     tile, interval, weights, rows, copies
         Scratch.
     moments : (n_pairs·N, 4)
-        Component 0 is filled, the others are set to zero.
+        Component 0 is filled; nothing reads the others.
     """
     n_types = starts.shape[0] - 1
     pair = 0
-    moments[:, :] = 0.0
     for a in range(n_types):
         for b in range(a, n_types):
             same = a == b
@@ -183,32 +183,20 @@ def accumulate_triples(
 
 
 @inner(fastmath=_FAST, error_model="numpy")
-def _both_ways(n, j, k, d, rho_x, rho_y, rho_z, by_x, by_y, by_z):
-    """Add d_k ρ_k to the gradient by ρ_j, and d_k ρ_j to that by ρ_k, for n neighbours k of a row."""
-    x = rho_x[j]
-    y = rho_y[j]
-    z = rho_z[j]
-    total_x = d.dtype.type(0.0)
-    total_y = d.dtype.type(0.0)
-    total_z = d.dtype.type(0.0)
+def _both_ways(n, j, k, d, rho, by_rho):
+    """Add d_k ρ_k to the gradient by ρ_j, and d_k ρ_j to that by ρ_k, for n neighbours from k on."""
+    mine = load_row(rho, j)
+    nothing = rho.dtype.type(0.0)
+    total = make_vector(nothing, nothing, nothing, nothing)
     for i in range(n):
-        total_x += d[i] * rho_x[k + i]
-        total_y += d[i] * rho_y[k + i]
-        total_z += d[i] * rho_z[k + i]
-    for i in range(n):
-        by_x[k + i] += d[i] * x
-    for i in range(n):
-        by_y[k + i] += d[i] * y
-    for i in range(n):
-        by_z[k + i] += d[i] * z
-    by_x[j] += total_x
-    by_y[j] += total_y
-    by_z[j] += total_z
+        total = multiply_add(d[i], load_row(rho, k + i), total)
+        store_row(by_rho, k + i, multiply_add(d[i], mine, load_row(by_rho, k + i)))
+    store_row(by_rho, j, add(load_row(by_rho, j), total))
 
 
 @inner(fastmath=_FAST, error_model="numpy")
 def triple_gradients(
-    starts, n_functions, polynomials, tables, kept, tile, interval, weights, slopes, rows, q, by_rho
+    starts, n_functions, polynomials, tables, kept, tile, interval, weights, slopes, rows, q, rho, by_rho
 ):
     """Fill ∂E_i/∂ρ of the neighbours of one atom.
 
@@ -220,11 +208,16 @@ def triple_gradients(
         Scratch.
     q : (n_pairs·N,)
         ∂E_i/∂M.
-    by_rho : (3, capacity)
-        Filled.
+    rho : (capacity, 4)
+        Scratch.
+    by_rho : (capacity, 4)
+        Filled, components 1…3.
     """
     n_types = starts.shape[0] - 1
-    by_rho[:, : starts[n_types]] = 0.0
+    nothing = q.dtype.type(0.0)
+    for p in range(starts[n_types]):
+        store_row(rho, p, make_vector(nothing, kept[RHO_X, p], kept[RHO_Y, p], kept[RHO_Z, p]))
+        store_row(by_rho, p, make_vector(nothing, nothing, nothing, nothing))
     pair = 0
     for a in range(n_types):
         for b in range(a, n_types):
@@ -259,17 +252,6 @@ def triple_gradients(
                 at = 0
                 for row in range(n_rows):
                     take = rows[row, 2]
-                    _both_ways(
-                        take,
-                        rows[row, 0],
-                        rows[row, 1],
-                        tile[RESULT, at : at + take],
-                        kept[RHO_X],
-                        kept[RHO_Y],
-                        kept[RHO_Z],
-                        by_rho[0],
-                        by_rho[1],
-                        by_rho[2],
-                    )
+                    _both_ways(take, rows[row, 0], rows[row, 1], tile[RESULT, at : at + take], rho, by_rho)
                     at += take
             pair += 1

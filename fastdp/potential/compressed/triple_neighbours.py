@@ -85,9 +85,9 @@ def scatter_triples(n, kept, kept_index, by_rho, owner, centre, forces, with_vir
         x = np.float64(kept[UNIT_X, p])
         y = np.float64(kept[UNIT_Y, p])
         z = np.float64(kept[UNIT_Z, p])
-        gx = np.float64(by_rho[0, p])
-        gy = np.float64(by_rho[1, p])
-        gz = np.float64(by_rho[2, p])
+        gx = np.float64(by_rho[p, 1])
+        gy = np.float64(by_rho[p, 2])
+        gz = np.float64(by_rho[p, 3])
         across = np.float64(kept[ACROSS, p])
         radial = (np.float64(kept[ALONG, p]) - across) * (gx * x + gy * y + gz * z)
         gx = radial * x + across * gx

@@ -91,6 +91,7 @@ def _part(
     kept_starts,
     kept_index,
     kept,
+    rho_rows,
     by_rho,
     tiles,
     tile_integers,
@@ -280,6 +281,7 @@ def _part(
                 slope,
                 rows[part],
                 moments[first + of_pairs : first + columns],
+                rho_rows[part],
                 by_rho[part],
             )
             now = lap(clock, SLOPES, now)
@@ -339,6 +341,7 @@ def run_parts(
     kept_starts,
     kept_index,
     kept,
+    rho_rows,
     by_rho,
     tiles,
     tile_integers,
@@ -361,7 +364,7 @@ def run_parts(
         Scratch, as are the following.
     kept_index : (n_parts, n_chunk, capacity) int32
     kept : (n_parts, n_chunk, TRIPLE_REALS, capacity)
-    by_rho : (n_parts, 3, capacity)
+    rho_rows, by_rho : (n_parts, capacity, 4)
     tiles : (n_parts, TILE_REALS, TILE)
     tile_integers : (n_parts, TILE) int32
     rows : (n_parts, TILE, 3) int64
@@ -405,6 +408,7 @@ def run_parts(
             kept_starts,
             kept_index,
             kept,
+            rho_rows,
             by_rho,
             tiles,
             tile_integers,
