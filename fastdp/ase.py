@@ -55,7 +55,7 @@ class FastDP(Calculator):
     threads : int, optional
         By default every core that this process may run on.
     terms : sequence of settings
-        Terms that are added to the model, `ZBL`, `PairTable` of `fastdp.potential.terms.settings`.
+        Terms that are added to the model, `ZBL`, `PairTable`, `D3` of `fastdp.potential.terms.settings`.
     report : callable, optional
         Receives lines on how the model was compressed and with what error.
 

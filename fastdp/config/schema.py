@@ -17,6 +17,7 @@ from fastdp.dynamics.settings import (
     VelocitySettings,
     VelocityVerletSettings,
 )
+from fastdp.potential.terms.settings import D3
 from fastdp.simulation.settings import (
     CheckpointSettings,
     GuardSettings,
@@ -109,6 +110,23 @@ class PairTableTable(Table):
     )
 
 
+class D3Table(Table):
+    """Grimme's D3 dispersion by the library s-dftd3 (`pip install 'fastdp[d3]'`), added to the model."""
+
+    functional: str = key(
+        ..., "Functional whose parameters are taken, such as `pbe`.", min_length=1, max_length=100
+    )
+    damping: Literal["bj", "zero", "bjm", "zerom"] = key(
+        D3.damping, "Rational damping of Becke and Johnson or zero damping; with `m`, as modified by Smith."
+    )
+    three_body: bool = key(
+        D3.three_body, "Whether the Axilrod–Teller–Muto term of triples is included, which takes much longer."
+    )
+    cutoff_A: float | None = key(  # noqa: N815 - a unit in the name
+        D3.cutoff_A, "Where pairs end; by default at 60 bohr, 31.75 Å.", unit="Å", gt=1, le=200
+    )
+
+
 class PotentialTable(Table):
     """The model and how it is evaluated."""
 
@@ -158,6 +176,7 @@ class PotentialTable(Table):
     table: Annotated[list[PairTableTable], Field(max_length=100)] = key(
         [], "Tables of pair energies that are added to the model, one `[[potential.table]]` for each."
     )
+    d3: D3Table | None = key(None, "Dispersion that is added to the model.")
 
 
 class StructureTable(Table):
