@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from fastdp.potential.reference import ReferencePotential
 from fastdp.potential.sum import with_addends
 from fastdp.potential.terms.addends import make_addends
 from fastdp.potential.terms.base import Term
-from fastdp.potential.terms.own import without_tables
+from fastdp.potential.terms.own import without_added_tables
 from fastdp.structure.structure import Structure
 from fastdp.structure.types import match_types
 
@@ -131,13 +131,13 @@ def make_potential(
     unsuitable = why_not_compressed(description)
     if unsuitable is None and backend != "reference":
         # Tables that are simply added to the model are terms like any other.
-        description, own = without_tables(description)
+        description, own = without_added_tables(description)
         terms = (*own, *terms)
     if backend == "auto" and unsuitable is not None:
         backend = "reference"
         report(f"backend: reference (slow), because the model {unsuitable}")
     elif backend == "auto":
-        backend, reason = _fastest_backend(ranks, bool(terms))
+        backend, reason = _fastest_backend(ranks, bool(terms) or description.pair_part is not None)
         report(f"backend: {backend} (chosen automatically: {reason})")
     else:
         report(f"backend: {backend}")
@@ -146,10 +146,10 @@ def make_potential(
             f'backend = "cuda" serves one process as yet, and there are {ranks} ranks: start one, or use '
             'backend = "cpu"'
         )
-    if backend == "cuda" and terms:
+    if backend == "cuda" and (terms or description.pair_part is not None):
         raise BackendError(
-            'backend = "cuda" makes whole steps on the card, and further terms (zbl, table, d3) have no '
-            'kernels there as yet: use backend = "cpu", or leave the terms out'
+            'backend = "cuda" makes whole steps on the card, and further terms (zbl, table, d3, tables of '
+            'the model) have no kernels there as yet: use backend = "cpu"'
         )
     maker = BACKENDS.get(backend)
     if maker is None:
@@ -210,8 +210,11 @@ def _reference(request: Request) -> Potential:
 def _cpu(request: Request) -> Potential:
     # Numba takes a second to import; the reference does without it.
     from fastdp.potential.compressed.potential import CompressedPotential
+    from fastdp.potential.switched import SwitchedPotential
 
-    return CompressedPotential(_compressed_model(request), request.precision)
+    potential = CompressedPotential(_compressed_model(request), request.precision)
+    part = request.description.pair_part
+    return potential if part is None else SwitchedPotential(potential, part)
 
 
 @backend("cuda")
@@ -244,7 +247,14 @@ def _compressed_model(request: Request) -> CompressedModel:
     if request.state:
         request.report("compressed potential: as in the checkpoint")
         return CompressedModel.from_arrays(request.state)
-    return prepare(request.description, _atoms(request), request.tolerance, request.report)
+    part = request.description.pair_part
+    return prepare(
+        replace(request.description, pair_part=None),
+        _atoms(request),
+        request.tolerance,
+        request.report,
+        nearest=None if part is None else part.switch.network_ends,
+    )
 
 
 def _atoms(request: Request) -> Atoms:

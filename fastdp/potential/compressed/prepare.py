@@ -12,7 +12,11 @@ from fastdp.potential.compressed.tuning import CompressionReport, compress
 
 
 def prepare(
-    description: DeepPotential, atoms: Atoms, tolerance: float, report: Callable[[str], None]
+    description: DeepPotential,
+    atoms: Atoms,
+    tolerance: float,
+    report: Callable[[str], None],
+    nearest: float | None = None,
 ) -> CompressedModel:
     """Return a compressed model that meets a tolerance on a structure, and report its measured error.
 
@@ -24,6 +28,8 @@ def prepare(
         eV/Å.
     report : callable
         Told what was chosen and measured.
+    nearest : float, optional
+        Å; tables begin no farther than this.
 
     Returns
     -------
@@ -34,11 +40,11 @@ def prepare(
     InputError
         If the tolerance cannot be met.
     """
-    name = cache.key(description, atoms, tolerance)
+    name = cache.key(description, atoms, tolerance, nearest)
     found = cache.load(name)
     if found is None:
         report(f"compressing the model to {tolerance:g} eV/Å (kept for the next run)")
-        found = compress(description, atoms, tolerance, report)
+        found = compress(description, atoms, tolerance, report, nearest)
         cache.store(name, *found)
     model, made = found
     for line in describe(made, description):
