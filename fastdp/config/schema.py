@@ -150,11 +150,12 @@ class PotentialTable(Table):
         "double",
         "`mixed` evaluates the networks in float32 and sums energies, forces and the virial in float64.",
     )
-    gpu_products: Literal["full", "tf32", "tf32x3"] = key(
-        "full",
-        "Matrix products of `mixed` on a GPU: in float32; `tf32` with factors rounded to 11 bits, which puts "
-        "forces off by about 0.01 eV/Å (the run prints by how much); or `tf32x3`, three such products with "
-        "the accuracy of float32.",
+    gpu_products: Literal["auto", "full", "tf32", "tf32x3"] = key(
+        "auto",
+        "Matrix products of `mixed` on a GPU: `full` in float32; `tf32x3`, three products of factors split "
+        "into 11 bits each, with the accuracy of float32; `auto` the faster of these two by a trial on the "
+        "card, which the log and the trajectory name; or `tf32` with factors rounded to 11 bits, which puts "
+        "forces off by about 0.01 eV/Å (the run prints by how much).",
     )
     tolerance: float = key(
         1e-5,
@@ -377,7 +378,7 @@ class CommitteeTable(Table):
     """Further models of the same system, to see where the one that drives the run can be trusted."""
 
     models: Annotated[list[PathText], Field(min_length=1, max_length=100)] = key(
-        ..., "Model files, all but the one that drives; with the same atom types in any order."
+        ..., "Model files, all but the one that drives; with the same atom types in the same order."
     )
     every: int = key(100, "Steps between evaluations.", ge=1, le=LARGEST_COUNT)
     file: FileName = key("model_devi.out", "Table of deviations, in the format that DP-GEN reads.")
@@ -390,16 +391,22 @@ class CommitteeTable(Table):
     )
     limit: float | None = key(
         None,
-        "Largest deviation of a force (or relative deviation) above which a frame is saved or the run stops.",
+        "Largest deviation of a force (or relative deviation) above which a frame is saved, or the run "
+        "pauses or stops.",
         unit="eV/Å",
         gt=0,
     )
     save_frames: FileName | None = key(
         None,
         "Folder, within the output directory, for frames above the limit, each a system in DeePMD-kit's npy "
-        "layout.",
+        "layout without labels, written by dpdata (`pip install 'fastdp[dpdata]'`).",
     )
-    stop: bool = key(False, "Whether a frame above the limit ends the run.")
+    above_limit: Literal["continue", "pause", "stop"] = key(
+        "continue",
+        "What the run does at a frame above the limit: `pause` ends it there with a checkpoint and exit code "
+        "5, and `--resume` goes on to the next such frame; `stop` ends it as a failure, with exit code 3 and "
+        "a crash frame.",
+    )
 
 
 class TensorTable(Table):

@@ -48,6 +48,7 @@ def run_settings(configuration: Configuration) -> RunSettings:
             thermo=ThermoSettings(output.thermo.file, output.thermo.every),
             checkpoint=CheckpointSettings(output.checkpoint.file, output.checkpoint.every),
             further=_further_files(configuration),
+            folders=_folders(configuration),
         ),
     )
 
@@ -98,3 +99,8 @@ def _further_files(configuration: Configuration) -> tuple[str, ...]:
     committee = configuration.committee
     names = () if committee is None else (committee.file,)
     return (*names, *(entry.file for entry in configuration.tensor))
+
+
+def _folders(configuration: Configuration) -> tuple[str, ...]:
+    committee = configuration.committee
+    return () if committee is None or committee.save_frames is None else (committee.save_frames,)

@@ -75,6 +75,10 @@ class Potential(ABC):
         """
         return {}
 
+    def choices(self) -> dict[str, str]:
+        """Return what was chosen for this machine and may matter to the last digit, by the input's keys."""
+        return {}
+
     def make_engine(self, state: State, skin: float) -> Engine | None:
         """Return what makes many steps at once where this potential is evaluated, or None.
 

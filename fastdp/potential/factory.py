@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdp.errors import BackendError, UnsupportedModelError
+from fastdp.errors import BackendError, CheckpointError, UnsupportedModelError
 from fastdp.model.description import DeepPotential, EnergyFitting
 from fastdp.model.parameters import bind_parameters
 from fastdp.model.suitability import why_not_compressed
@@ -24,6 +25,7 @@ from fastdp.structure.structure import Structure
 from fastdp.structure.types import match_types
 
 if TYPE_CHECKING:
+    from fastdp.gpu.device.base import Device
     from fastdp.gpu.layout import Products
     from fastdp.potential.compressed.compressed_model import CompressedModel
     from fastdp.potential.compressed.measurement import Atoms
@@ -41,8 +43,8 @@ class Request:
     precision : {"double", "mixed"}
     tolerance : float
         eV/Å, rms force error of a compressed potential.
-    gpu_products : {"full", "tf32", "tf32x3"}
-        How a GPU multiplies float32 matrices.
+    gpu_products : {"auto", "full", "tf32", "tf32x3"}
+        How a GPU multiplies float32 matrices; "auto" the faster of "full" and "tf32x3" on the card.
     report : callable
         Told what is done and what came out.
     state : mapping of str to array or None
@@ -53,7 +55,7 @@ class Request:
     structure: Structure
     precision: Precision
     tolerance: float
-    gpu_products: Products
+    gpu_products: Products | Literal["auto"]
     report: Callable[[str], None]
     state: Mapping[str, NDArray[Any]] | None
 
@@ -79,7 +81,7 @@ def make_potential(
     backend: str = "auto",
     precision: Precision = "double",
     tolerance: float = 1e-5,
-    gpu_products: Products = "full",
+    gpu_products: Products | Literal["auto"] = "auto",
     report: Callable[[str], None] = lambda _: None,
     state: Mapping[str, NDArray[Any]] | None = None,
     frame_parameters: Sequence[float] | None = None,
@@ -101,8 +103,8 @@ def make_potential(
         Of the kernels; the reference is always double.
     tolerance : float
         eV/Å, rms force error of the compressed potential.
-    gpu_products : {"full", "tf32", "tf32x3"}
-        How a GPU multiplies float32 matrices.
+    gpu_products : {"auto", "full", "tf32", "tf32x3"}
+        How a GPU multiplies float32 matrices; "auto" the faster of "full" and "tf32x3" on the card.
     report : callable
         Told, line by line, what is done and what came out.
     state : mapping of str to array, optional
@@ -212,8 +214,8 @@ def _cpu(request: Request) -> Potential:
     from fastdp.potential.compressed.potential import CompressedPotential
     from fastdp.potential.switched import SwitchedPotential
 
-    potential = CompressedPotential(_compressed_model(request), request.precision)
-    part = request.description.pair_part
+    model = _compressed_model(request, meanwhile=request.precision == "mixed")
+    potential, part = CompressedPotential(model, request.precision), request.description.pair_part
     return potential if part is None else SwitchedPotential(potential, part)
 
 
@@ -227,8 +229,11 @@ def _cuda(request: Request) -> Potential:
     from fastdp.gpu.potential import CudaPotential
 
     model = _compressed_model(request)
-    potential = CudaPotential(model, device, request.precision, request.gpu_products)
-    if request.gpu_products == "tf32":
+    products = request.gpu_products
+    if products == "auto":
+        products = _products(request, device, model)
+    potential = CudaPotential(model, device, request.precision, products)
+    if products == "tf32":
         from fastdp.gpu.accuracy import force_difference
 
         error = force_difference(potential, CudaPotential(model, device), _atoms(request))
@@ -239,21 +244,55 @@ def _cuda(request: Request) -> Potential:
     return potential
 
 
-def _compressed_model(request: Request) -> CompressedModel:
-    """Return the model compressed for the structure, or that of the state."""
+def _products(request: Request, device: Device, model: CompressedModel) -> Products:
+    """Return the way of multiplying of the run that is continued, or the fastest on this card."""
+    from fastdp.gpu.layout import Products
+    from fastdp.gpu.potential import PRODUCTS
+    from fastdp.gpu.trial import choose_products
+
+    if request.precision == "double":
+        return "full"
+    if request.state:
+        # Runs from before there was a choice have none in their checkpoints.
+        known = bytes(request.state.get(PRODUCTS, np.array(b"full"))[()]).decode(errors="replace")
+        if known not in get_args(Products):
+            raise CheckpointError(
+                f"the checkpoint has products of float32 matrices {known!r}, which are unknown"
+            )
+        request.report(f"products of float32 matrices: {known}, as in the checkpoint")
+        return cast("Products", known)
+    types = match_types(request.structure.symbols, request.description.type_names)
+    counts = np.bincount(types, minlength=model.n_types).tolist()
+    chosen, seconds = choose_products(device, model, counts)
+    times = ", ".join(f"{name} {1e3 * time:.3g} ms" for name, time in seconds.items())
+    request.report(
+        f"products of float32 matrices: {chosen}, by a trial of the networks of a step ({times}); "
+        f'gpu_products = "{chosen}" asks for the same'
+    )
+    return chosen
+
+
+def _compressed_model(request: Request, *, meanwhile: bool = False) -> CompressedModel:
+    """Return the model compressed for the structure, or that of the state.
+
+    If `meanwhile`, float32 kernels are compiled at the same time.
+    """
     from fastdp.potential.compressed.compressed_model import CompressedModel
+    from fastdp.potential.compressed.meanwhile import compiled_meanwhile
     from fastdp.potential.compressed.prepare import prepare
 
     if request.state:
         request.report("compressed potential: as in the checkpoint")
         return CompressedModel.from_arrays(request.state)
     part = request.description.pair_part
+    activations = {layer.activation for net in request.description.fitting.networks for layer in net.layers}
     return prepare(
         replace(request.description, pair_part=None),
         _atoms(request),
         request.tolerance,
         request.report,
-        nearest=None if part is None else part.switch.network_ends,
+        (lambda: compiled_meanwhile(sorted(activations))) if meanwhile else nullcontext,
+        None if part is None else part.switch.network_ends,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from fastdp.config.schema import Configuration, PotentialTable
 from fastdp.config.settings import run_settings, velocity_settings
 from fastdp.dynamics.state import State
 from fastdp.dynamics.velocities import prepare_velocities
-from fastdp.errors import BackendError
 from fastdp.model.description import DeepPotential
+from fastdp.neighbours.selection import Overflow
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.output.checkpoint import Checkpoint
 from fastdp.parallel.communicator import SERIAL, Communicator
@@ -24,7 +25,7 @@ from fastdp.potential.base import Potential
 from fastdp.potential.factory import make_potential
 from fastdp.simulation.audit import Audit
 from fastdp.simulation.device_simulation import DeviceSimulation
-from fastdp.simulation.further import further_files, read_further_models
+from fastdp.simulation.further import further_files, make_further_models, read_further_models
 from fastdp.simulation.inputs import Inputs
 from fastdp.simulation.overflow import OverflowWatch
 from fastdp.simulation.record import potential_state_of, state_of
@@ -139,7 +140,9 @@ def build_simulation(
         If `checkpoint` belongs to another run.
     """
     state = initial_state(inputs) if checkpoint is None else state_of(checkpoint)
-    models = read_further_models(inputs, reporter)
+    models = make_further_models(
+        read_further_models(inputs, reporter), inputs.configuration, inputs.structure, reporter=reporter
+    )
     neighbours = VerletList(
         max(potential.cutoff, models.cutoff),
         inputs.configuration.neighbours.skin_A,
@@ -158,25 +161,27 @@ def build_simulation(
             reporter.warning(line)
         started = True
 
+    def warn_of_counts(counts: Sequence[Overflow]) -> None:
+        for line in watch.warnings_of(counts):
+            reporter.warning(line)
+
     engine = potential.make_engine(state, neighbours.skin)
-    if engine is not None and models.cutoff > 0.0:
-        raise BackendError(
-            '[committee] and [[tensor]] are evaluated on the CPU only as yet: set backend = "cpu", or leave '
-            "them out"
-        )
-    kind = Simulation if engine is None else partial(DeviceSimulation, engine=engine)
+    kind: Callable[..., Simulation] = Simulation
+    if engine is not None:
+        engine.count_neighbours(watch.limits)
+        kind = partial(DeviceSimulation, engine=engine, when_beyond=warn_of_counts)
     return kind(
         state,
         potential,
         neighbours,
         run_settings(inputs.configuration),
-        provenance=provenance(inputs),
+        provenance=provenance(inputs, potential),
         potential_state=potential.state_arrays(),
         reporter=reporter,
         checkpoint=checkpoint,
         when_built=warn_of_overflow,
         observers=audits(inputs.configuration, inputs.description, potential, neighbours, reporter),
-        further=further_files(inputs.configuration, models, neighbours, reporter),
+        further=further_files(inputs.configuration, models, neighbours, state.n_total, reporter),
     )
 
 
@@ -213,7 +218,8 @@ def audits(
     audit = Audit(
         second, description, neighbours, table.tolerance, table.audit_atoms, reporter.warning, communicator
     )
-    return [Observer(Operation(EverySteps(configuration.output.trajectory.every), audit.act), audit.lines)]
+    when = EverySteps(configuration.output.trajectory.every)
+    return [Observer(Operation(when, audit.act, needs_neighbours=True), audit.lines)]
 
 
 def overflow_watch(inputs: Inputs, potential: Potential) -> OverflowWatch:
@@ -227,12 +233,13 @@ def overflow_watch(inputs: Inputs, potential: Potential) -> OverflowWatch:
     return OverflowWatch(inputs.description, truncates=potential.drops_neighbours)
 
 
-def provenance(inputs: Inputs) -> Provenance:
+def provenance(inputs: Inputs, potential: Potential) -> Provenance:
     """Return what trajectory and checkpoints say about where the run comes from.
 
     Parameters
     ----------
     inputs : Inputs
+    potential : Potential
 
     Returns
     -------
@@ -240,7 +247,7 @@ def provenance(inputs: Inputs) -> Provenance:
     """
     configuration = inputs.configuration
     table = configuration.potential
-    products = "" if table.gpu_products == "full" else f", products {table.gpu_products}"
+    products = "" if table.gpu_products == "auto" else f", products {table.gpu_products}"
     return Provenance(
         input_text=resolved_text(configuration),
         model_file=Path(table.model).name,
@@ -252,6 +259,7 @@ def provenance(inputs: Inputs) -> Provenance:
         structure=f"{Path(configuration.structure.file).name} (sha256 {_fingerprint(inputs.structure)})",
         seed=configuration.velocities.seed,
         author=_user(),
+        choices=potential.choices(),
     )
 
 

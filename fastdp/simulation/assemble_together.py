@@ -24,7 +24,7 @@ from fastdp.potential.base import Potential
 from fastdp.potential.factory import make_potential
 from fastdp.potential.terms.base import Term
 from fastdp.simulation.assemble import audits, initial_state, make_ready, provenance
-from fastdp.simulation.further import refuse_on_several_ranks
+from fastdp.simulation.further import further_files, make_further_models_together
 from fastdp.simulation.inputs import Inputs
 from fastdp.simulation.overflow import OverflowWatch
 from fastdp.simulation.record import state_of
@@ -77,14 +77,13 @@ def build_together(
     FastDPError
         On all ranks, what the run cannot start with.
     """
-    refuse_on_several_ranks(configuration, communicator.size)
 
     def prepare() -> tuple[Potential, Any]:
         assert inputs is not None
         # The cores of the other ranks, which wait, are free.
         with thread_limits():
             made = make_ready(inputs, threads, reporter, checkpoint=checkpoint, ranks=communicator.size)
-        return made, (inputs.description, provenance(inputs), made.state_arrays(), inputs.terms)
+        return made, (inputs.description, provenance(inputs, made), made.state_arrays(), inputs.terms)
 
     prepared = communicator.on_root(prepare)
     potential, shared = prepared if prepared is not None else (None, None)
@@ -92,10 +91,13 @@ def build_together(
     if potential is None:
         potential = _potential_from(description, configuration, potential_state, terms, communicator.size)
 
+    # The cores of the other ranks, which wait, are free.
+    models = make_further_models_together(inputs, configuration, communicator, reporter, thread_limits)
+
     state, domain, further = _deal_out(inputs, configuration, communicator, checkpoint, resumed)
     own_checkpoint = _own_checkpoint(checkpoint, further, communicator) if resumed else None
     neighbours = DecomposedList(
-        potential.cutoff,
+        max(potential.cutoff, models.cutoff),
         configuration.neighbours.skin_A,
         state.cell,
         state.periodic,
@@ -121,6 +123,7 @@ def build_together(
         when_built=warn_of_overflow,
         domain=domain,
         observers=audits(configuration, description, potential, neighbours, reporter, communicator),
+        further=further_files(configuration, models, neighbours, state.n_total, reporter, communicator),
     )
     grid = " × ".join(map(str, domain.regions.shape))
     counts = communicator.all_gather(np.array([state.n_atoms]))[:, 0]

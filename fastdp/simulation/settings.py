@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -109,6 +110,8 @@ class OutputSettings:
         Where the frame goes that stopped a run, an extended XYZ file within the directory.
     further : tuple of str
         Names of the other files that a run writes there.
+    folders : tuple of str
+        Names of folders that a run makes there, and that a new run must not find.
     """
 
     directory: Path
@@ -117,6 +120,7 @@ class OutputSettings:
     checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
     crash_file: str = "crash.extxyz"
     further: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,8 @@ class Provenance:
         Seed of the initial velocities.
     author : str
         Name for the trajectory's `author`.
+    choices : mapping of str to str
+        What was chosen automatically, as the input would ask for it.
     """
 
     input_text: str = ""
@@ -167,3 +173,4 @@ class Provenance:
     structure: str = ""
     seed: int = 0
     author: str = "unknown"
+    choices: Mapping[str, str] = field(default_factory=dict)

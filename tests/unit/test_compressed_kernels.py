@@ -82,7 +82,7 @@ def small_network(generator, n_in, timesteps=True):
 
 def packed_chain(layers):
     """Put a chain of factored layers where the kernel expects it."""
-    basis = RadialBasis(3, 8, 0.5, 4.0, 2.0)
+    basis = RadialBasis(5, 8, 0.5, 4.0, 2.0)
     centre = CompressedCentre(np.zeros((8, 2)), np.zeros((8, 2)), np.zeros(2), None, tuple(layers), 0.0)
     return pack(CompressedModel(4.0, ((basis,),), (centre,)), np.float64)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from compressed import random_atoms
@@ -12,7 +13,7 @@ from compressed import random_atoms
 from fastdp.errors import InputError, PairTooCloseError
 from fastdp.model.pair_table import table_of_columns
 from fastdp.neighbours.verlet_list import VerletList
-from fastdp.parallel.threads import thread_limits
+from fastdp.parallel.threads import available_threads, thread_limits
 from fastdp.potential.base import Evaluation
 from fastdp.potential.terms.pair_sum import FastPairSum, PairSum
 from fastdp.potential.terms.registry import make_terms
@@ -199,6 +200,7 @@ def test_forces_and_virial_are_derivatives_of_the_energy(terms, generator, adden
         assert -slope == pytest.approx(found.virial[a, b], abs=1e-4)
 
 
+@pytest.mark.skipif(min(available_threads(), numba.config.NUMBA_NUM_THREADS) < 2, reason="needs two threads")
 def test_any_number_of_threads_gives_the_same_bits(terms, generator) -> None:
     atoms = random_atoms(generator, 2, n_atoms=400, shortest=0.8)
     results = []

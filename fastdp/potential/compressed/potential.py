@@ -9,6 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdp.errors import BackendError
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential, Precision
 from fastdp.potential.compressed.chunks import cut_into_chunks
@@ -18,7 +19,7 @@ from fastdp.potential.compressed.compressed_model import CompressedModel
 from fastdp.potential.compressed.matrix_kernels import ROWS_PADDED_TO, padded, stored_width
 from fastdp.potential.compressed.network_kernels import chunk_work_size, load_network
 from fastdp.potential.compressed.packing import pack
-from fastdp.potential.compressed.pair_kernels import ORDER, group_rows
+from fastdp.potential.compressed.pair_kernels import DEGREE, ORDER, group_rows
 from fastdp.potential.compressed.simd import BLOCK
 from fastdp.potential.compressed.step_kernels import (
     ADD,
@@ -48,9 +49,19 @@ class CompressedPotential(Potential):
     precision : {"double", "mixed"}
         Of the kernels. In "mixed" they use float32, except that distances are formed and energies, forces
         and the virial are summed in float64.
+
+    Raises
+    ------
+    BackendError
+        If the splines of the model have another degree than the kernels.
     """
 
     def __init__(self, model: CompressedModel, precision: Precision = "double") -> None:
+        if model.degree != DEGREE:
+            raise BackendError(
+                f"the compressed potential has splines of degree {model.degree}, as earlier versions made; "
+                f"this one evaluates degree {DEGREE}: start again from the input file"
+            )
         self.model = model
         self.precision = precision
         self._dtype = DTYPES[precision]
@@ -96,6 +107,7 @@ class CompressedPotential(Potential):
         counted = self._clocks.copy()
         self._n_sections = len(SECTIONS) if on else 0
         self._clocks = np.zeros((max(1, self._threads), self._n_sections), np.int64)
+        self._build = -1  # buffers are made anew, with clocks
         return counted
 
     @property

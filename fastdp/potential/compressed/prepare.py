@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from fastdp.model.description import DeepPotential
 from fastdp.potential.compressed import cache
@@ -16,6 +17,7 @@ def prepare(
     atoms: Atoms,
     tolerance: float,
     report: Callable[[str], None],
+    meanwhile: Callable[[], AbstractContextManager[None]] = nullcontext,
     nearest: float | None = None,
 ) -> CompressedModel:
     """Return a compressed model that meets a tolerance on a structure, and report its measured error.
@@ -28,6 +30,8 @@ def prepare(
         eV/Å.
     report : callable
         Told what was chosen and measured.
+    meanwhile : callable
+        Makes the context in which the model is compressed, if it has to be.
     nearest : float, optional
         Å; tables begin no farther than this.
 
@@ -44,7 +48,8 @@ def prepare(
     found = cache.load(name)
     if found is None:
         report(f"compressing the model to {tolerance:g} eV/Å (kept for the next run)")
-        found = compress(description, atoms, tolerance, report, nearest)
+        with meanwhile():
+            found = compress(description, atoms, tolerance, report, nearest)
         cache.store(name, *found)
     model, made = found
     for line in describe(made, description):

@@ -345,9 +345,10 @@ def run_parts(
 
 
 def load_step_kernel(*arguments) -> None:
-    """Compile the kernel that `run_parts` calls, or load it from its cache.
+    """Compile `run_parts` and what it calls, or load it from its cache.
 
     Arguments as `run_parts` from `bounds` on. `load_network` has to come before, and this before `run_parts`
     is first called with arguments of these types.
     """
     load(_part, 0, 0, *arguments)
+    load(run_parts, 0, *arguments)
