@@ -165,6 +165,15 @@ class PotentialTable(Table):
         gt=0,
         le=0.1,
     )
+    shortest_A: float | None = key(  # noqa: N815 - a unit in the name
+        None,
+        "Distance down to which the compressed potential reaches for all pairs, where 0.6 of the sum of "
+        "covalent radii (the default, `fastdp check` shows it) is not enough: for collisions at high energy, "
+        "with a repulsion such as `zbl`.",
+        unit="Å",
+        ge=0.05,
+        le=2,
+    )
     audit_atoms: int = key(
         8,
         "Atoms drawn at each frame of the trajectory whose energies and gradients are computed with the model"

@@ -49,6 +49,8 @@ class Request:
         Told what is done and what came out.
     state : mapping of str to array or None
         `Potential.state_arrays()` of the potential to make again; None for a new one.
+    shortest : float or None
+        Å; the tables of a compressed potential begin no farther than this.
     """
 
     description: DeepPotential
@@ -58,6 +60,7 @@ class Request:
     gpu_products: Products | Literal["auto"]
     report: Callable[[str], None]
     state: Mapping[str, NDArray[Any]] | None
+    shortest: float | None = None
 
 
 Maker = Callable[[Request], Potential]
@@ -87,6 +90,7 @@ def make_potential(
     frame_parameters: Sequence[float] | None = None,
     atom_parameters: Sequence[float] | None = None,
     terms: Sequence[Term] = (),
+    shortest: float | None = None,
     ranks: int = 1,
 ) -> Potential:
     """Make a potential for a structure.
@@ -113,6 +117,8 @@ def make_potential(
         fparam, and aparam of all atoms alike, where the model takes them.
     terms : sequence of Term
         Added to the model's energy, see `fastdp.potential.terms.registry.make_terms`.
+    shortest : float, optional
+        Å; the tables of a compressed potential begin no farther than this, for runs in which atoms collide.
     ranks : int
         That share the structure; a GPU serves one as yet.
 
@@ -166,7 +172,8 @@ def make_potential(
     addends = make_addends(terms, specified=backend == "reference", ranks=ranks)
     for term in terms:
         report(f"further term: {term.describe()}")
-    potential = maker(Request(description, structure, precision, tolerance, gpu_products, report, state))
+    request = Request(description, structure, precision, tolerance, gpu_products, report, state, shortest)
+    potential = maker(request)
     return with_addends(potential, addends)
 
 
@@ -284,7 +291,9 @@ def _compressed_model(request: Request, *, meanwhile: bool = False) -> Compresse
     if request.state:
         request.report("compressed potential: as in the checkpoint")
         return CompressedModel.from_arrays(request.state)
-    part = request.description.pair_part
+    part, nearest = request.description.pair_part, request.shortest
+    if part is not None:
+        nearest = min(part.switch.network_ends, np.inf if nearest is None else nearest)
     activations = {layer.activation for net in request.description.fitting.networks for layer in net.layers}
     return prepare(
         replace(request.description, pair_part=None),
@@ -292,7 +301,7 @@ def _compressed_model(request: Request, *, meanwhile: bool = False) -> Compresse
         request.tolerance,
         request.report,
         (lambda: compiled_meanwhile(sorted(activations))) if meanwhile else nullcontext,
-        None if part is None else part.switch.network_ends,
+        nearest,
     )
 
 
