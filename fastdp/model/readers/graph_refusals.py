@@ -59,11 +59,6 @@ REFUSALS: tuple[Refusal, ...] = (
         _node_named("descrpt_attr_qm"),
     ),
     Refusal(
-        "a linear combination of models (linear_ener)",
-        "give its network as the model, frozen alone, and its tables as [[potential.table]]",
-        _node_named(r"(model|fitting|descrpt)_attr_model\d+/"),
-    ),
-    Refusal(
         "a data modifier (DPLR: long-range charges)",
         "fastdp has no long-range part; use a model that was trained without a modifier",
         _node_named("modifier_attr/"),
