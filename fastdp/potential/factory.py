@@ -81,7 +81,6 @@ def make_potential(
     state: Mapping[str, NDArray[Any]] | None = None,
     frame_parameters: Sequence[float] | None = None,
     atom_parameters: Sequence[float] | None = None,
-    ranks: int = 1,
 ) -> Potential:
     """Make a potential for a structure.
 
@@ -105,8 +104,6 @@ def make_potential(
         `Potential.state_arrays()` of an earlier potential, to get the very same again.
     frame_parameters, atom_parameters : sequence of float, optional
         fparam, and aparam of all atoms alike, where the model takes them.
-    ranks : int
-        That share the structure; a GPU serves one as yet.
 
     Returns
     -------
@@ -115,7 +112,7 @@ def make_potential(
     Raises
     ------
     BackendError
-        If there is no such backend, not for several ranks, or it does not evaluate this model.
+        If there is no such backend here, or it does not evaluate this model.
     UnsupportedModelError
         If the model does not give energies.
     InputError
@@ -127,15 +124,10 @@ def make_potential(
         backend = "reference"
         report(f"backend: reference (slow), because the model {unsuitable}")
     elif backend == "auto":
-        backend, reason = _fastest_backend(ranks)
+        backend, reason = _fastest_backend()
         report(f"backend: {backend} (chosen automatically: {reason})")
     else:
         report(f"backend: {backend}")
-    if backend == "cuda" and ranks > 1:
-        raise BackendError(
-            f'backend = "cuda" serves one process as yet, and there are {ranks} ranks: start one, or use '
-            'backend = "cpu"'
-        )
     maker = BACKENDS.get(backend)
     if maker is None:
         raise BackendError(
@@ -146,7 +138,9 @@ def make_potential(
             f"{description.origin.path}: the backend {backend!r} does not evaluate it, because the model "
             f'{unsuitable}; set backend = "reference"'
         )
-    return maker(Request(description, structure, precision, tolerance, gpu_products, report, state))
+    potential = maker(Request(description, structure, precision, tolerance, gpu_products, report, state))
+    potential.backend = backend
+    return potential
 
 
 def with_parameters(
@@ -209,7 +203,8 @@ def _cuda(request: Request) -> Potential:
     if products == "auto":
         products = _products(request, device, model)
     potential = CudaPotential(model, device, request.precision, products)
-    if products == "tf32":
+    # Ranks that get the potential from another one have no structure.
+    if products == "tf32" and request.structure is not None:
         from fastdp.gpu.accuracy import force_difference
 
         error = force_difference(potential, CudaPotential(model, device), _atoms(request))
@@ -272,10 +267,8 @@ def _atoms(request: Request) -> Atoms:
     )
 
 
-def _fastest_backend(ranks: int) -> tuple[str, str]:
+def _fastest_backend() -> tuple[str, str]:
     """Return the backend that "auto" means on this machine, and why."""
-    if ranks > 1:
-        return "cpu", "there are several ranks"
     from fastdp.gpu.device.choice import why_no_card
 
     reason = why_no_card()

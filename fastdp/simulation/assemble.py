@@ -86,7 +86,6 @@ def make_ready(
         gpu_products=table.gpu_products,
         report=reporter.message,
         state=None if checkpoint is None else potential_state_of(checkpoint),
-        ranks=ranks,
     )
     if checkpoint is None and ranks == 1:
         skin = configuration.neighbours.skin_A

@@ -84,13 +84,15 @@ def build_together(
         # The cores of the other ranks, which wait, are free.
         with thread_limits():
             made = make_ready(inputs, threads, reporter, checkpoint=checkpoint, ranks=communicator.size)
-        return made, (inputs.description, provenance(inputs, made), made.state_arrays())
+        return made, (inputs.description, provenance(inputs, made), made.state_arrays(), made.backend)
 
     prepared = communicator.on_root(prepare)
-    potential, shared = prepared if prepared is not None else (None, None)
-    description, origin, potential_state = communicator.broadcast(shared)
-    if potential is None:
-        potential = _potential_from(description, configuration, potential_state, communicator.size)
+    potential_of_root, shared = prepared if prepared is not None else (None, None)
+    description, origin, potential_state, backend = communicator.broadcast(shared)
+    # A rank may lack the GPU that rank 0 has.
+    potential = communicator.together(
+        lambda: potential_of_root or _potential_from(description, configuration, potential_state, backend)
+    )
 
     state, domain, further = _deal_out(inputs, configuration, communicator, checkpoint, resumed)
     own_checkpoint = _own_checkpoint(checkpoint, further, communicator) if resumed else None
@@ -145,7 +147,10 @@ def balance_settings(configuration: Configuration) -> BalanceSettings:
 
 
 def _potential_from(
-    description: DeepPotential, configuration: Configuration, state: Mapping[str, NDArray[Any]], ranks: int
+    description: DeepPotential,
+    configuration: Configuration,
+    state: Mapping[str, NDArray[Any]],
+    backend: str,
 ) -> Potential:
     """Return the potential that rank 0 has made."""
     table = configuration.potential
@@ -153,11 +158,11 @@ def _potential_from(
         description,
         # Only a potential without a state is made from atoms, and then does not look at them.
         None,  # type: ignore[arg-type]
-        backend=table.backend,
+        backend=backend,
         precision=table.precision,
         tolerance=table.tolerance,
+        gpu_products=table.gpu_products,
         state=state,
-        ranks=ranks,
     )
 
 

@@ -73,15 +73,7 @@ def test_auto_with_a_card_takes_it(monkeypatch) -> None:
     from fastdp.potential import factory
 
     monkeypatch.setattr(choice, "why_no_card", lambda: None)
-    assert factory._fastest_backend(1) == ("cuda", "there is a GPU")
-    assert factory._fastest_backend(2) == ("cpu", "there are several ranks")
-
-
-def test_several_ranks_are_refused_a_card(model_file) -> None:
-    description = read_model(model_file("two_sided"))
-    structure = structure_of(random_atoms(np.random.default_rng(3), 2), description.type_names)
-    with pytest.raises(BackendError, match="there are 3 ranks"):
-        make_potential(description, structure, backend="cuda", ranks=3)
+    assert factory._fastest_backend() == ("cuda", "there is a GPU")
 
 
 @pytest.mark.parametrize(

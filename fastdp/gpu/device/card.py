@@ -159,6 +159,12 @@ class Card(Device):
         free, total = self._cupy.cuda.runtime.memGetInfo()
         return free + self._cupy.get_default_memory_pool().free_bytes(), total
 
+    def staging(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Return memory of the host that the card reads and writes without a copy in between."""
+        import cupyx
+
+        return cupyx.empty_pinned(shape, dtype)
+
     def elements(self, n: int) -> tuple[int, int]:
         """Return grid and block for one thread for each of n elements."""
         return card_geometry.elements(n)
@@ -193,8 +199,8 @@ class Card(Device):
     def _argument(self, raw: Any) -> Any:
         return self._as_argument(raw, sync=False)
 
-    def _download(self, source: DeviceArray) -> NDArray[Any]:
-        result = source.raw.get(stream=self._stream)
+    def _download(self, source: DeviceArray, into: NDArray[Any] | None) -> NDArray[Any]:
+        result = source.raw.get(stream=self._stream, out=into)
         self._stream.synchronize()
         return result
 

@@ -27,7 +27,7 @@ def count_neighbours(
     limits,
     counts,
 ):
-    """Count the neighbours of one atom by their type, a thread each.
+    """Count the neighbours of one atom by their type, a thread each; of a run without ghosts.
 
     squared_cutoffs : (n_parts,) float64
         Å², of the parts of the model.
