@@ -59,7 +59,7 @@ def record(
     engine.load(state, Evaluation.empty(state.n_atoms), integrator, 1e4)
     device.launches.clear()
     with counting(device, density) as counted:
-        engine._step_actions(True)
+        engine.step_actions(True)
     return device, counted
 
 

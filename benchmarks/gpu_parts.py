@@ -105,7 +105,7 @@ def time_parts(
         part, name, launches, seconds, floor; for a step, the longest first.
     """
     with counting(device, density) as counted:
-        actions = engine._step_actions(False)
+        actions = engine.step_actions(False)
     works = {id(action): work for action, work in counted}
     status = engine._system.neighbours.status
     # The log of energies has as many rows as a chunk has steps.
@@ -147,7 +147,7 @@ def step_floor(
 ) -> float:
     """Return the seconds that the launches of a step take at least, without a build of the list."""
     with counting(device, density) as counted:
-        engine._step_actions(False)
+        engine.step_actions(False)
     return sum(work.floor(operations, moved) for _, work in counted)
 
 

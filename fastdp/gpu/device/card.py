@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastdp.errors import BackendError
-from fastdp.gpu.device import card_geometry
 from fastdp.gpu.device.base import Action, Device, DeviceArray
+from fastdp.gpu.device.card_geometry import CardGeometry
 from fastdp.gpu.device.compiled import Compiled
 from fastdp.gpu.device.cublas import WORKSPACE_BYTES, Cublas, load_library
 from fastdp.gpu.device.launchers import DriverLauncher, Launcher, NumbaLauncher
 from fastdp.gpu.device.probe import try_out
 
 
-class Card(Device):
+class Card(CardGeometry, Device):
     """The card of this process.
 
     Parameters
@@ -164,18 +164,6 @@ class Card(Device):
         import cupyx
 
         return cupyx.empty_pinned(shape, dtype)
-
-    def elements(self, n: int) -> tuple[int, int]:
-        """Return grid and block for one thread for each of n elements."""
-        return card_geometry.elements(n)
-
-    def rows(self, n: int, width: int) -> tuple[int, int]:
-        """Return grid and block for kernels that take rows by blocks and columns by threads."""
-        return card_geometry.rows(n, width)
-
-    def sums(self) -> tuple[int, int]:
-        """Return grid and block of sums over all atoms."""
-        return card_geometry.sums()
 
     def _load(self, kernel: Compiled) -> tuple[int, Any]:
         """Load machine code; return the function's address, and the module that it lives in."""
