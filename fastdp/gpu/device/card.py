@@ -180,7 +180,7 @@ class Card(CardGeometry, Device):
         except Exception as error:
             wrong = f"{type(error).__name__}: {error}"
         if wrong:
-            warnings.warn(f"kernels are launched by Numba, for by the driver: {wrong}", stacklevel=2)
+            warnings.warn(f"Numba launches kernels, because the driver does not ({wrong})", stacklevel=2)
             return self.launchers["numba"]
         return launcher
 
