@@ -10,6 +10,8 @@ code   meaning
 2      bad input: nothing was run, nothing was written or lost
 3      the run was stopped by the physics (NaN, too close, too hot)
 4      interrupted by a signal; a checkpoint was written
+5      paused where a committee disagrees; a checkpoint was written
+6      `fastdp check --expect` found other values than the expected
 =====  ==========================================================
 """
 
@@ -134,3 +136,21 @@ class Interrupted(FastDPError):  # noqa: N818 - an interruption is not an error 
     """The run was asked to stop (Ctrl-C, SIGTERM) and did so after writing a checkpoint."""
 
     exit_code = 4
+
+
+class Paused(FastDPError):  # noqa: N818 - nor is a pause
+    """The run reached what the input said to pause at, and ended after writing a checkpoint."""
+
+    exit_code = 5
+
+
+class ExpectationError(FastDPError):
+    """A model does not give what was expected of it. Holds every miss, not only the first."""
+
+    exit_code = 6
+
+    def __init__(self, source: str, misses: Sequence[str]) -> None:
+        self.misses = tuple(misses)
+        noun = "value is" if len(self.misses) == 1 else "values are"
+        lines = "\n".join(f"  - {miss}" for miss in self.misses)
+        super().__init__(f"{source}: {len(self.misses)} {noun} not as expected\n{lines}")

@@ -600,6 +600,7 @@ MODELS: dict[str, ModelSpec] = {
     "float32_gelu_tf": replace(_PLAIN, precision="float32", embedding_activation="gelu_tf", seed=12),
     "one_fitting_network": replace(_PLAIN, one_sided=True, one_fitting_network=True, seed=13),
     "vacuum": replace(_PLAIN, vacuum=(True, False), seed=14),
+    "two_sided_wide": replace(_PLAIN, cutoff=5.1, selection=(40, 80), seed=24),
     "output_shift": replace(_PLAIN, out_std=(0.7, 1.9), out_bias=(0.3, -4.0), seed=15),
     "adjusted_selection": replace(_PLAIN, trained_selection=100, seed=16),
     "no_slots_for_a_type": replace(_PLAIN, selection=(0, 48), seed=17),

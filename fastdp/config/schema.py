@@ -69,6 +69,46 @@ def _plain_file_name(name: str) -> str:
 FileName = Annotated[str, Field(max_length=200), AfterValidator(_plain_file_name)]
 
 
+class ZBLTable(Table):
+    """The screened repulsion of nuclei at short distances (universal ZBL), added to the model."""
+
+    inner_A: float = key(  # noqa: N815 - a unit in the name
+        ..., "Radius from which on a polynomial brings the repulsion to zero.", unit="Å", gt=0, le=100
+    )
+    outer_A: float = key(  # noqa: N815 - a unit in the name
+        ..., "Radius from which on there is no repulsion.", unit="Å", gt=0, le=100
+    )
+    nuclear_charges: dict[str, Annotated[float, Field(gt=0, le=200)]] = key(
+        {}, "Nuclear charge of types that are no elements.", unit="e"
+    )
+    pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]] | None = key(
+        None, "The pairs of types that repel each other so; by default all.", max_length=10_000
+    )
+
+
+class PairTableTable(Table):
+    """Energies of pairs from a file in the format of DeePMD-kit's `tab_file`, added to the model."""
+
+    file: PathText = key(
+        ...,
+        "Text file: evenly spaced distances in Å, each with the energies of all pairs of types, in eV.",
+    )
+    elements: list[str] | None = key(
+        None,
+        "Types in the order of the file's columns; by default the model's, in its order.",
+        min_length=1,
+        max_length=1000,
+    )
+    cutoff_A: float | None = key(  # noqa: N815 - a unit in the name
+        None,
+        "Where the energy ends; by default the last distance of the table. Beyond it, the table is continued "
+        "to zero as DeePMD-kit does.",
+        unit="Å",
+        gt=0,
+        le=100,
+    )
+
+
 class PotentialTable(Table):
     """The model and how it is evaluated."""
 
@@ -114,6 +154,10 @@ class PotentialTable(Table):
         " would take more than 1 % of the time are left out. 0 for none.",
         ge=0,
         le=100_000,
+    )
+    zbl: ZBLTable | None = key(None, "A repulsion of nuclei that is added to the model.")
+    table: Annotated[list[PairTableTable], Field(max_length=100)] = key(
+        [], "Tables of pair energies that are added to the model, one `[[potential.table]]` for each."
     )
 
 
@@ -315,7 +359,7 @@ class CommitteeTable(Table):
     """Further models of the same system, to see where the one that drives the run can be trusted."""
 
     models: Annotated[list[PathText], Field(min_length=1, max_length=100)] = key(
-        ..., "Model files, all but the one that drives; with the same atom types in any order."
+        ..., "Model files, all but the one that drives; with the same atom types in the same order."
     )
     every: int = key(100, "Steps between evaluations.", ge=1, le=LARGEST_COUNT)
     file: FileName = key("model_devi.out", "Table of deviations, in the format that DP-GEN reads.")
@@ -328,16 +372,22 @@ class CommitteeTable(Table):
     )
     limit: float | None = key(
         None,
-        "Largest deviation of a force (or relative deviation) above which a frame is saved or the run stops.",
+        "Largest deviation of a force (or relative deviation) above which a frame is saved, or the run "
+        "pauses or stops.",
         unit="eV/Å",
         gt=0,
     )
     save_frames: FileName | None = key(
         None,
         "Folder, within the output directory, for frames above the limit, each a system in DeePMD-kit's npy "
-        "layout.",
+        "layout without labels, written by dpdata (`pip install 'fastdp[dpdata]'`).",
     )
-    stop: bool = key(False, "Whether a frame above the limit ends the run.")
+    above_limit: Literal["continue", "pause", "stop"] = key(
+        "continue",
+        "What the run does at a frame above the limit: `pause` ends it there with a checkpoint and exit code "
+        "5, and `--resume` goes on to the next such frame; `stop` ends it as a failure, with exit code 3 and "
+        "a crash frame.",
+    )
 
 
 class TensorTable(Table):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastdp.config.schema import Configuration
+from fastdp.config.schema import Configuration, PotentialTable
 from fastdp.dynamics.settings import VelocitySettings
+from fastdp.potential.terms.settings import ZBL, PairTable, TermSettings
 from fastdp.simulation.settings import (
     CheckpointSettings,
     GuardSettings,
@@ -47,6 +48,7 @@ def run_settings(configuration: Configuration) -> RunSettings:
             thermo=ThermoSettings(output.thermo.file, output.thermo.every),
             checkpoint=CheckpointSettings(output.checkpoint.file, output.checkpoint.every),
             further=_further_files(configuration),
+            folders=_folders(configuration),
         ),
     )
 
@@ -71,7 +73,31 @@ def velocity_settings(configuration: Configuration) -> VelocitySettings:
     )
 
 
+def term_settings(table: PotentialTable) -> tuple[TermSettings, ...]:
+    """Return what is added to the model.
+
+    Parameters
+    ----------
+    table : PotentialTable
+
+    Returns
+    -------
+    tuple of settings of terms
+    """
+    terms: list[TermSettings] = []
+    if table.zbl is not None:
+        zbl = table.zbl
+        terms.append(ZBL(zbl.inner_A, zbl.outer_A, zbl.nuclear_charges, zbl.pairs))
+    terms += [PairTable(entry.file, entry.elements, entry.cutoff_A) for entry in table.table]
+    return tuple(terms)
+
+
 def _further_files(configuration: Configuration) -> tuple[str, ...]:
     committee = configuration.committee
     names = () if committee is None else (committee.file,)
     return (*names, *(entry.file for entry in configuration.tensor))
+
+
+def _folders(configuration: Configuration) -> tuple[str, ...]:
+    committee = configuration.committee
+    return () if committee is None or committee.save_frames is None else (committee.save_frames,)

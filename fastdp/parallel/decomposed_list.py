@@ -13,6 +13,7 @@ from fastdp.neighbours.verlet_list import VerletList, box_of, starts
 from fastdp.parallel.communicator import Communicator
 from fastdp.parallel.ghosts import GhostExchange
 from fastdp.parallel.space import Space
+from fastdp.potential.base import Evaluation
 
 
 class DecomposedList(VerletList):
@@ -146,6 +147,14 @@ class DecomposedList(VerletList):
     def send_positions(self, positions: NDArray[np.float64]) -> None:
         """Begin to send the positions that other ranks need, (n_atoms, 3) Å in the order of the state."""
         self.ghosts.send_positions(positions, self._vectors)
+
+    def return_forces(self, result: Evaluation) -> None:
+        """Send the forces on ghosts home, and add those that others found to `result.forces`."""
+        if len(result.ghost_forces) == self.ghosts.n_ghosts:
+            self.ghost_forces[:] = result.ghost_forces
+        self.ghosts.send_forces()
+        self.ghosts.receive_forces()
+        self.ghosts.add_forces(result.forces)
 
     def _room_for_ghost_forces(self) -> NDArray[np.float64]:
         """Return the array, (n_ghosts, 3), that forces on ghosts go to, made anew if it is too small."""

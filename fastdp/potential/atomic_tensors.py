@@ -69,6 +69,11 @@ class TensorModel:
         """Radius beyond which atoms do not see each other, Å."""
         return self.description.cutoff
 
+    @property
+    def is_intensive(self) -> bool:
+        """Whether the frame's value is the mean of those of the atoms, not their sum."""
+        return bool(getattr(self.description.fitting, "intensive", False))
+
     def evaluate(self, neighbours: VerletList, *, derivatives: bool = False) -> AtomicTensors:
         """Return the tensors at the positions that a neighbour list holds now.
 
@@ -123,7 +128,7 @@ class TensorModel:
                     np.add.at(forces[component], part.centre, g)
                     np.subtract.at(forces[component], part.neighbour, g)
                     virials[component] -= g.T @ part.vectors
-        share = 1.0 / max(1, n_atoms) if getattr(self.description.fitting, "intensive", False) else 1.0
+        share = 1.0 / max(1, n_atoms) if self.is_intensive else 1.0
         total = share * atomic.sum(axis=0)
         if not derivatives:
             return AtomicTensors(atomic, total, None, None)

@@ -71,6 +71,11 @@ class Potential(ABC):
     def cutoff(self) -> float:
         """Radius beyond which atoms do not see each other, Å."""
 
+    @property
+    def drops_neighbours(self) -> bool:
+        """Whether neighbours beyond the `sel` of a model are left out, as its trainer does."""
+        return False
+
     def state_arrays(self) -> dict[str, NDArray[Any]]:
         """Return what a checkpoint must hold for the very same potential to be made again.
 

@@ -69,20 +69,31 @@ def deviation(
     Deviation
     """
     n_atoms = forces.shape[1]
-    mean = forces.mean(axis=0)
-    atomic = np.sqrt(np.mean(np.sum((forces - mean) ** 2, axis=2), axis=0))
-    if relative_force is not None:
-        atomic = atomic / (np.linalg.norm(mean, axis=1) + relative_force)
-    per_atom = virials.reshape(len(virials), 9) / n_atoms
-    components = per_atom.std(axis=0)
-    if relative_virial is not None:
-        components = components / (np.abs(per_atom.mean(axis=0)) + relative_virial)
+    atomic = atomic_deviation(forces, relative_force)
     return Deviation(
-        np.array([components.max(), components.min(), np.sqrt(np.mean(components**2))]),
+        virial_deviation(virials, n_atoms, relative_virial),
         np.array([atomic.max(), atomic.min(), atomic.mean()]),
         float(np.std(energies / n_atoms)),
         atomic,
     )
+
+
+def atomic_deviation(forces: Array, relative: float | None = None) -> Array:
+    """Return σ_i of each atom, (n_atoms,) eV/Å, from forces (K, n_atoms, 3); relative to a level if given."""
+    mean = forces.mean(axis=0)
+    atomic = np.sqrt(np.mean(np.sum((forces - mean) ** 2, axis=2), axis=0))
+    if relative is not None:
+        atomic = atomic / (np.linalg.norm(mean, axis=1) + relative)
+    return np.asarray(atomic)
+
+
+def virial_deviation(virials: Array, n_atoms: int, relative: float | None = None) -> Array:
+    """Return largest, smallest and quadratic mean of σ_ab, (3,) eV, from virials (K, 3, 3) of n atoms."""
+    per_atom = virials.reshape(len(virials), 9) / n_atoms
+    components = per_atom.std(axis=0)
+    if relative is not None:
+        components = components / (np.abs(per_atom.mean(axis=0)) + relative)
+    return np.array([components.max(), components.min(), np.sqrt(np.mean(components**2))])
 
 
 NAMES = ("max_devi_v", "min_devi_v", "avg_devi_v", "max_devi_f", "min_devi_f", "avg_devi_f")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
@@ -16,6 +17,10 @@ from fastdp.model.suitability import why_not_compressed
 from fastdp.potential.base import Potential, Precision
 from fastdp.potential.batches import Parameters
 from fastdp.potential.reference import ReferencePotential
+from fastdp.potential.sum import with_addends
+from fastdp.potential.terms.addends import make_addends
+from fastdp.potential.terms.base import Term
+from fastdp.potential.terms.own import without_tables
 from fastdp.structure.structure import Structure
 from fastdp.structure.types import match_types
 
@@ -81,6 +86,8 @@ def make_potential(
     state: Mapping[str, NDArray[Any]] | None = None,
     frame_parameters: Sequence[float] | None = None,
     atom_parameters: Sequence[float] | None = None,
+    terms: Sequence[Term] = (),
+    ranks: int = 1,
 ) -> Potential:
     """Make a potential for a structure.
 
@@ -104,6 +111,10 @@ def make_potential(
         `Potential.state_arrays()` of an earlier potential, to get the very same again.
     frame_parameters, atom_parameters : sequence of float, optional
         fparam, and aparam of all atoms alike, where the model takes them.
+    terms : sequence of Term
+        Added to the model's energy, see `fastdp.potential.terms.registry.make_terms`.
+    ranks : int
+        That share the structure.
 
     Returns
     -------
@@ -120,14 +131,23 @@ def make_potential(
     """
     description = with_parameters(description, frame_parameters, atom_parameters)
     unsuitable = why_not_compressed(description)
+    if unsuitable is None and backend != "reference":
+        # Tables that are simply added to the model are terms like any other.
+        description, own = without_tables(description)
+        terms = (*own, *terms)
     if backend == "auto" and unsuitable is not None:
         backend = "reference"
         report(f"backend: reference (slow), because the model {unsuitable}")
     elif backend == "auto":
-        backend, reason = _fastest_backend()
+        backend, reason = _fastest_backend(further_terms=bool(terms))
         report(f"backend: {backend} (chosen automatically: {reason})")
     else:
         report(f"backend: {backend}")
+    if backend == "cuda" and terms:
+        raise BackendError(
+            'backend = "cuda" makes whole steps on the card, and further terms (zbl, table, d3) have no '
+            'kernels there as yet: use backend = "cpu", or leave the terms out'
+        )
     maker = BACKENDS.get(backend)
     if maker is None:
         raise BackendError(
@@ -138,7 +158,11 @@ def make_potential(
             f"{description.origin.path}: the backend {backend!r} does not evaluate it, because the model "
             f'{unsuitable}; set backend = "reference"'
         )
+    addends = make_addends(terms, specified=backend == "reference", ranks=ranks)
+    for term in terms:
+        report(f"further term: {term.describe()}")
     potential = maker(Request(description, structure, precision, tolerance, gpu_products, report, state))
+    potential = with_addends(potential, addends)
     potential.backend = backend
     return potential
 
@@ -186,7 +210,9 @@ def _cpu(request: Request) -> Potential:
     # Numba takes a second to import; the reference does without it.
     from fastdp.potential.compressed.potential import CompressedPotential
 
-    return CompressedPotential(_compressed_model(request), request.precision)
+    return CompressedPotential(
+        _compressed_model(request, meanwhile=request.precision == "mixed"), request.precision
+    )
 
 
 @backend("cuda")
@@ -243,15 +269,26 @@ def _products(request: Request, device: Device, model: CompressedModel) -> Produ
     return chosen
 
 
-def _compressed_model(request: Request) -> CompressedModel:
-    """Return the model compressed for the structure, or that of the state."""
+def _compressed_model(request: Request, *, meanwhile: bool = False) -> CompressedModel:
+    """Return the model compressed for the structure, or that of the state.
+
+    If `meanwhile`, float32 kernels are compiled at the same time.
+    """
     from fastdp.potential.compressed.compressed_model import CompressedModel
+    from fastdp.potential.compressed.meanwhile import compiled_meanwhile
     from fastdp.potential.compressed.prepare import prepare
 
     if request.state:
         request.report("compressed potential: as in the checkpoint")
         return CompressedModel.from_arrays(request.state)
-    return prepare(request.description, _atoms(request), request.tolerance, request.report)
+    activations = {layer.activation for net in request.description.fitting.networks for layer in net.layers}
+    return prepare(
+        request.description,
+        _atoms(request),
+        request.tolerance,
+        request.report,
+        (lambda: compiled_meanwhile(sorted(activations))) if meanwhile else nullcontext,
+    )
 
 
 def _atoms(request: Request) -> Atoms:
@@ -267,8 +304,10 @@ def _atoms(request: Request) -> Atoms:
     )
 
 
-def _fastest_backend() -> tuple[str, str]:
+def _fastest_backend(*, further_terms: bool) -> tuple[str, str]:
     """Return the backend that "auto" means on this machine, and why."""
+    if further_terms:
+        return "cpu", "further terms are evaluated there only"
     from fastdp.gpu.device.choice import why_no_card
 
     reason = why_no_card()

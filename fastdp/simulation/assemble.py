@@ -16,7 +16,6 @@ from fastdp.config.schema import Configuration, PotentialTable
 from fastdp.config.settings import run_settings, velocity_settings
 from fastdp.dynamics.state import State
 from fastdp.dynamics.velocities import prepare_velocities
-from fastdp.errors import BackendError
 from fastdp.model.description import DeepPotential
 from fastdp.neighbours.selection import Overflow
 from fastdp.neighbours.verlet_list import VerletList
@@ -24,10 +23,9 @@ from fastdp.output.checkpoint import Checkpoint
 from fastdp.parallel.communicator import SERIAL, Communicator
 from fastdp.potential.base import Potential
 from fastdp.potential.factory import make_potential
-from fastdp.potential.reference import ReferencePotential
 from fastdp.simulation.audit import Audit
 from fastdp.simulation.device_simulation import DeviceSimulation
-from fastdp.simulation.further import further_files, read_further_models
+from fastdp.simulation.further import further_files, make_further_models, read_further_models
 from fastdp.simulation.inputs import Inputs
 from fastdp.simulation.overflow import OverflowWatch
 from fastdp.simulation.record import potential_state_of, state_of
@@ -86,6 +84,8 @@ def make_ready(
         gpu_products=table.gpu_products,
         report=reporter.message,
         state=None if checkpoint is None else potential_state_of(checkpoint),
+        terms=inputs.terms,
+        ranks=ranks,
     )
     if checkpoint is None and ranks == 1:
         skin = configuration.neighbours.skin_A
@@ -140,7 +140,9 @@ def build_simulation(
         If `checkpoint` belongs to another run.
     """
     state = initial_state(inputs) if checkpoint is None else state_of(checkpoint)
-    models = read_further_models(inputs, reporter)
+    models = make_further_models(
+        read_further_models(inputs, reporter), inputs.configuration, inputs.structure, reporter=reporter
+    )
     neighbours = VerletList(
         max(potential.cutoff, models.cutoff),
         inputs.configuration.neighbours.skin_A,
@@ -164,11 +166,6 @@ def build_simulation(
             reporter.warning(line)
 
     engine = potential.make_engine(state, neighbours.skin)
-    if engine is not None and models.cutoff > 0.0:
-        raise BackendError(
-            '[committee] and [[tensor]] are evaluated on the CPU only as yet: set backend = "cpu", or leave '
-            "them out"
-        )
     kind: Callable[..., Simulation] = Simulation
     if engine is not None:
         engine.count_neighbours(watch.limits)
@@ -184,7 +181,7 @@ def build_simulation(
         checkpoint=checkpoint,
         when_built=warn_of_overflow,
         observers=audits(inputs.configuration, inputs.description, potential, neighbours, reporter),
-        further=further_files(inputs.configuration, models, neighbours, reporter),
+        further=further_files(inputs.configuration, models, neighbours, state.n_total, reporter),
     )
 
 
@@ -221,7 +218,8 @@ def audits(
     audit = Audit(
         second, description, neighbours, table.tolerance, table.audit_atoms, reporter.warning, communicator
     )
-    return [Observer(Operation(EverySteps(configuration.output.trajectory.every), audit.act), audit.lines)]
+    when = EverySteps(configuration.output.trajectory.every)
+    return [Observer(Operation(when, audit.act, needs_neighbours=True), audit.lines)]
 
 
 def overflow_watch(inputs: Inputs, potential: Potential) -> OverflowWatch:
@@ -232,7 +230,7 @@ def overflow_watch(inputs: Inputs, potential: Potential) -> OverflowWatch:
     inputs : Inputs
     potential : Potential
     """
-    return OverflowWatch(inputs.description, truncates=isinstance(potential, ReferencePotential))
+    return OverflowWatch(inputs.description, truncates=potential.drops_neighbours)
 
 
 def provenance(inputs: Inputs, potential: Potential) -> Provenance:
@@ -256,7 +254,7 @@ def provenance(inputs: Inputs, potential: Potential) -> Provenance:
         model_sha256=inputs.description.origin.sha256,
         potential=(
             f"{table.backend}, {table.precision}, tolerance {table.tolerance!r} eV/Å{products}"
-            f"{_choices(table)}"
+            f"{_choices(table)}{''.join(f', {term.describe()}' for term in inputs.terms)}"
         ),
         structure=f"{Path(configuration.structure.file).name} (sha256 {_fingerprint(inputs.structure)})",
         seed=configuration.velocities.seed,

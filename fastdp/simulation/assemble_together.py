@@ -22,9 +22,9 @@ from fastdp.parallel.grid import Shape
 from fastdp.parallel.threads import thread_limits
 from fastdp.potential.base import Potential
 from fastdp.potential.factory import make_potential
-from fastdp.potential.reference import ReferencePotential
+from fastdp.potential.terms.base import Term
 from fastdp.simulation.assemble import audits, initial_state, make_ready, provenance
-from fastdp.simulation.further import refuse_on_several_ranks
+from fastdp.simulation.further import further_files, make_further_models_together
 from fastdp.simulation.inputs import Inputs
 from fastdp.simulation.overflow import OverflowWatch
 from fastdp.simulation.record import state_of
@@ -77,27 +77,39 @@ def build_together(
     FastDPError
         On all ranks, what the run cannot start with.
     """
-    refuse_on_several_ranks(configuration, communicator.size)
 
     def prepare() -> tuple[Potential, Any]:
         assert inputs is not None
         # The cores of the other ranks, which wait, are free.
         with thread_limits():
             made = make_ready(inputs, threads, reporter, checkpoint=checkpoint, ranks=communicator.size)
-        return made, (inputs.description, provenance(inputs, made), made.state_arrays(), made.backend)
+        about = (
+            inputs.description,
+            provenance(inputs, made),
+            made.state_arrays(),
+            made.backend,
+            inputs.terms,
+        )
+        return made, about
 
     prepared = communicator.on_root(prepare)
     potential_of_root, shared = prepared if prepared is not None else (None, None)
-    description, origin, potential_state, backend = communicator.broadcast(shared)
+    description, origin, potential_state, backend, terms = communicator.broadcast(shared)
     # A rank may lack the GPU that rank 0 has.
     potential = communicator.together(
-        lambda: potential_of_root or _potential_from(description, configuration, potential_state, backend)
+        lambda: (
+            potential_of_root
+            or _potential_from(description, configuration, potential_state, backend, terms, communicator.size)
+        )
     )
+
+    # The cores of the other ranks, which wait, are free.
+    models = make_further_models_together(inputs, configuration, communicator, reporter, thread_limits)
 
     state, domain, further = _deal_out(inputs, configuration, communicator, checkpoint, resumed)
     own_checkpoint = _own_checkpoint(checkpoint, further, communicator) if resumed else None
     neighbours = DecomposedList(
-        potential.cutoff,
+        max(potential.cutoff, models.cutoff),
         configuration.neighbours.skin_A,
         state.cell,
         state.periodic,
@@ -105,9 +117,7 @@ def build_together(
         state.identifiers,
         communicator,
     )
-    watch = OverflowWatch(
-        description, truncates=isinstance(potential, ReferencePotential), communicator=communicator
-    )
+    watch = OverflowWatch(description, truncates=potential.drops_neighbours, communicator=communicator)
 
     def warn_of_overflow(built: VerletList) -> None:
         for line in watch.warnings(built):
@@ -125,6 +135,7 @@ def build_together(
         when_built=warn_of_overflow,
         domain=domain,
         observers=audits(configuration, description, potential, neighbours, reporter, communicator),
+        further=further_files(configuration, models, neighbours, state.n_total, reporter, communicator),
     )
     grid = " × ".join(map(str, domain.regions.shape))
     counts = communicator.all_gather(np.array([state.n_atoms]))[:, 0]
@@ -151,6 +162,8 @@ def _potential_from(
     configuration: Configuration,
     state: Mapping[str, NDArray[Any]],
     backend: str,
+    terms: tuple[Term, ...],
+    ranks: int,
 ) -> Potential:
     """Return the potential that rank 0 has made."""
     table = configuration.potential
@@ -163,6 +176,8 @@ def _potential_from(
         tolerance=table.tolerance,
         gpu_products=table.gpu_products,
         state=state,
+        terms=terms,
+        ranks=ranks,
     )
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from fastdp.dynamics.snapshot import Snapshot
-from fastdp.errors import InputError, ModelDeviationError, OutputExistsError
-from fastdp.neighbours.verlet_list import VerletList
-from fastdp.output.files import writing
+from fastdp.errors import ModelDeviationError
 from fastdp.output.table import TextTable
-from fastdp.potential.base import Evaluation, Potential
-from fastdp.potential.deviation import Deviation, deviation, header, row
+from fastdp.parallel.communicator import SERIAL, Communicator
+from fastdp.potential.deviation import Deviation, atomic_deviation, header, row, virial_deviation
+from fastdp.simulation.candidate_frames import save_frame
+from fastdp.simulation.collected import CollectedSystem
+from fastdp.simulation.members import Members
+
+AboveLimit = Literal["continue", "pause", "stop"]
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ class CommitteeSettings:
         Largest deviation of a force, eV/Å (or relative), above which something is done.
     frames : pathlib.Path or None
         Folder that such frames are saved in.
-    stop : bool
-        Whether such a frame ends the run.
+    above_limit : {"continue", "pause", "stop"}
+        What the run does at such a frame.
     """
 
     every: int = 100
@@ -46,150 +50,129 @@ class CommitteeSettings:
     relative_virial: float | None = None
     limit: float | None = None
     frames: Path | None = None
-    stop: bool = False
+    above_limit: AboveLimit = "continue"
 
 
 class Committee(TextTable):
     """Evaluates the other models on the run's neighbour list, and writes `model_devi.out`.
 
+    At each step that is due, `measure`, `write` and `act` are called in turn; with several ranks, `measure`
+    and `act` on all of them together.
+
     Parameters
     ----------
     path : pathlib.Path
         Of the table.
-    potentials : sequence of Potential
-        All but the one that drives.
-    neighbours : VerletList
-        Of the run, wide enough for all.
+    members : Members
+        All but the model that drives.
+    n_atoms : int
+        On all ranks.
     settings : CommitteeSettings
     warn : callable
         Told of the first frame above the limit.
+    communicator : Communicator
+        Ranks that have other atoms.
     """
 
     def __init__(
         self,
         path: Path,
-        potentials: Sequence[Potential],
-        neighbours: VerletList,
+        members: Members,
+        n_atoms: int,
         settings: CommitteeSettings,
         warn: Callable[[str], None],
+        communicator: Communicator = SERIAL,
     ) -> None:
         super().__init__(path)
-        widest = max(potential.cutoff for potential in potentials)
-        if widest > neighbours.cutoff:
-            raise InputError(
-                f"the neighbour list ends at {neighbours.cutoff} Å, and a model needs {widest} Å"
-            )
-        self._potentials = potentials
-        self._neighbours = neighbours
+        self._members = members
+        self._n_atoms = n_atoms
         self._settings = settings
         self._warn = warn
+        self._communicator = communicator
         self._warned = False
-        n_models, n_atoms = 1 + len(potentials), neighbours.n_atoms
-        self._found = [Evaluation.empty(n_atoms) for _ in potentials]
-        self._energies = np.zeros(n_models)
-        self._forces = np.zeros((n_models, n_atoms, 3))
-        self._virials = np.zeros((n_models, 3, 3))
+        self._frames_above = 0
         self._frames_saved = 0
+        self._reason: str | None = None
 
     def header(self) -> str:
         """Return the first line of `model_devi.out`."""
-        return header(self._neighbours.n_atoms if self._settings.atomic else None)
+        return header(self._n_atoms if self._settings.atomic else None)
 
     def beginning(self, step: int) -> str:
         """Return what the line of a step begins with."""
         return f"{step:12d} "
 
-    def create(self, snapshot: Snapshot) -> None:
-        """Start the table; the folder for frames must not be there.
-
-        Raises
-        ------
-        OutputExistsError
-            If it is.
-        """
-        frames = self._settings.frames
-        if frames is not None and frames.exists():
-            raise OutputExistsError(f"{frames} exists; move the frames of an earlier run away")
-        super().create(snapshot)
-
-    def evaluate(self, snapshot: Snapshot) -> Deviation:
-        """Return the deviation of all models at the present step; the virial must be current."""
-        for potential, result in zip(self._potentials, self._found, strict=True):
-            potential.evaluate(self._neighbours, result, virial=True)
-        for number, result in enumerate((snapshot.evaluation, *self._found)):
-            self._energies[number] = result.energy
-            self._forces[number] = result.forces
-            self._virials[number] = result.virial
-        return deviation(
-            self._energies,
-            self._forces,
-            self._virials,
-            relative_force=self._settings.relative_force,
-            relative_virial=self._settings.relative_virial,
+    def measure(self, snapshot: Snapshot, collected: CollectedSystem) -> None:
+        """Find the deviation of all models at the present step; the virial must be current."""
+        answers = self._members.evaluate(snapshot)
+        settings, state = self._settings, snapshot.state
+        atomic = atomic_deviation(answers.forces, settings.relative_force)
+        farthest = int(np.argmax(atomic)) if len(atomic) else 0
+        # The number of the atom that is farthest off goes with its deviation; numbers are exact in float64.
+        ends = self._communicator.all_gather(
+            np.array(
+                [atomic[farthest], atomic.min(), float(state.identifiers[farthest])]
+                if len(atomic)
+                else [-np.inf, np.inf, -1.0]
+            )
+        )
+        total = float(self._communicator.sum(np.array([atomic.sum()]))[0])
+        first = int(np.argmax(ends[:, 0]))
+        self._atom = int(ends[first, 2])
+        whole = collected.rows("model deviation", atomic, state) if settings.atomic else None
+        self._last = Deviation(
+            virial_deviation(answers.virials, self._n_atoms, settings.relative_virial),
+            np.array([ends[first, 0], ends[:, 1].min(), total / self._n_atoms]),
+            float(np.std(answers.energies / self._n_atoms)),
+            np.zeros(0) if whole is None else whole,
         )
 
     def row(self, snapshot: Snapshot) -> str:
-        """Return the line of a step."""
-        self._last = self.evaluate(snapshot)
+        """Return the line of the step that was measured."""
         return row(snapshot.state.step, self._last, atomic=self._settings.atomic)
 
-    def write(self, snapshot: Snapshot) -> None:
-        """Append a row, and do what is asked for where the deviation is above the limit.
+    def act(self, snapshot: Snapshot, collected: CollectedSystem) -> None:
+        """Do what is asked for where the deviation is above the limit.
 
         Raises
         ------
         ModelDeviationError
-            If the run is to stop there.
+            On all ranks, if the run is to stop there.
         """
-        super().write(snapshot)
         limit, largest = self._settings.limit, float(self._last.forces[0])
         if limit is None or not largest > limit:
             return
-        atom = int(np.argmax(self._last.atomic))
         step = snapshot.state.step
+        self._frames_above += 1
         saved = ""
-        if self._settings.frames is not None:
-            folder = self._settings.frames / f"step_{step}"
-            save_frame(snapshot, folder)
+        frames = self._settings.frames
+        if frames is not None:
+            folder = frames / f"step_{step}"
+            whole = collected.state(snapshot.state)
+            self._communicator.on_root(lambda: None if whole is None else save_frame(whole, folder))
             self._frames_saved += 1
             saved = f"; the frame is in {folder}"
         message = (
-            f"the models of the committee are {largest:.3g} apart in the force on atom {atom}, above "
-            f"the limit of "
-            f"{limit:g}{saved}"
+            f"the models of the committee are {largest:.3g} apart in the force on atom {self._atom}, above "
+            f"the limit of {limit:g}{saved}"
         )
-        if self._settings.stop:
-            raise ModelDeviationError(message, atoms=(atom,))
-        if not self._warned:
+        if self._settings.above_limit == "stop":
+            error = ModelDeviationError(message, atoms=(self._atom,))
+            error.on_all_ranks = True
+            raise error
+        if self._settings.above_limit == "pause":
+            self._reason = message
+        elif not self._warned:
             self._warned = True
             self._warn(f"step {step}: {message} (further frames are not announced)")
 
+    def reason_to_pause(self) -> str | None:
+        """Return why the run is to pause before its next step, None if it is not."""
+        return self._reason
+
     def lines(self) -> list[str]:
         """Return what was found, for the end of a run."""
-        return [f"committee: {self._frames_saved} frames above the limit saved"] if self._frames_saved else []
-
-
-def save_frame(snapshot: Snapshot, folder: Path) -> None:
-    """Save the positions as a system of DeePMD-kit's npy layout, without labels, for a calculation of these.
-
-    Parameters
-    ----------
-    snapshot : Snapshot
-    folder : pathlib.Path
-        Made if absent.
-    """
-    with writing(folder):
-        _write_frame(snapshot, folder)
-
-
-def _write_frame(snapshot: Snapshot, folder: Path) -> None:
-    state = snapshot.state
-    symbols = list(dict.fromkeys(state.symbols))
-    (folder / "set.000").mkdir(parents=True, exist_ok=True)
-    (folder / "type_map.raw").write_text("\n".join(symbols) + "\n", encoding="utf-8")
-    types = "\n".join(str(symbols.index(symbol)) for symbol in state.symbols)
-    (folder / "type.raw").write_text(f"{types}\n", encoding="utf-8")
-    np.save(folder / "set.000" / "coord.npy", state.positions.reshape(1, -1))
-    if not np.any(state.periodic):
-        (folder / "nopbc").touch()
-    np.save(folder / "set.000" / "box.npy", np.asarray(state.cell, dtype=np.float64).reshape(1, 9))
+        if self._settings.limit is None or self._frames_above == 0:
+            return []
+        saved = f", {self._frames_saved} saved in {self._settings.frames}" if self._frames_saved else ""
+        return [f"committee: {self._frames_above} frames above the limit of {self._settings.limit:g}{saved}"]

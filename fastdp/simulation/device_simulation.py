@@ -49,6 +49,7 @@ class DeviceSimulation(Simulation):
         self._when_beyond = when_beyond
         self._loaded: Integrator[Any] | None = None
         self._on_host = True
+        self._builds_on_device = 0
         for stage in self._settings.stages:
             if not engine.supports(make_integrator(stage.integrator)):
                 raise UnsupportedModelError(
@@ -77,7 +78,7 @@ class DeviceSimulation(Simulation):
         before = self._engine.number_of_builds
         with self._timers.measure("model"):
             log, halted = self._engine.advance(steps, virial=virial)
-        self._force_field.neighbours.number_of_builds += self._engine.number_of_builds - before
+        self._builds_on_device += self._engine.number_of_builds - before
         self._on_host = False
         beyond = self._engine.neighbours_beyond()
         if beyond:
@@ -99,6 +100,11 @@ class DeviceSimulation(Simulation):
                 self._prepare_observers()
         self._operate()
 
+    @property
+    def _number_of_builds(self) -> int:
+        """How often the list was built that the steps go by, which is the device's."""
+        return self._builds_on_device
+
     def _steps_until_due(self, least: int = 1) -> int:
         """Return the number of steps, at least `least`, until an operation has to look at the atoms."""
         step = self._state.step + least
@@ -106,13 +112,9 @@ class DeviceSimulation(Simulation):
         return min((least + -step % period for period in periods), default=self._engine.longest_chunk)
 
     def _prepare_observers(self) -> None:
-        """Build the list of the host, through which observers look at the atoms."""
-        if self._observers:
-            neighbours = self._force_field.neighbours
-            builds = neighbours.number_of_builds
-            neighbours.build(self._state.positions)
-            # The run's list is the device's.
-            neighbours.number_of_builds = builds
+        """Build the list of the host, if somebody is to look at the atoms through it."""
+        if any(o.needs_neighbours and o.trigger.due(self._state.step) for o in self._operations):
+            self._force_field.neighbours.build(self._state.positions)
 
     def _fetch(self) -> None:
         """Bring the present state to the host, if it is not there."""

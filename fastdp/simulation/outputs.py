@@ -10,7 +10,7 @@ from pathlib import Path
 
 import fastdp
 from fastdp.dynamics.snapshot import Snapshot
-from fastdp.errors import InputError
+from fastdp.errors import InputError, OutputExistsError
 from fastdp.output.checkpoint import Checkpoint, previous_path
 from fastdp.output.files import refuse_existing
 from fastdp.output.h5md import TrajectoryFile
@@ -49,6 +49,11 @@ def check_outputs(settings: OutputSettings, *, overwrite: bool) -> None:
         raise InputError(f"two outputs have the same name: {', '.join(twice)}; give each its own")
     if not overwrite:
         refuse_existing(paths)
+    for folder in (settings.directory / name for name in settings.folders):
+        if folder.exists():
+            raise OutputExistsError(
+                f"{folder} exists: move the frames of an earlier run away, they are never replaced"
+            )
     existing = next(
         path for path in (settings.directory, *settings.directory.absolute().parents) if path.exists()
     )
@@ -58,7 +63,7 @@ def check_outputs(settings: OutputSettings, *, overwrite: bool) -> None:
 
 @dataclass(frozen=True)
 class FurtherFile:
-    """A file that a run writes besides trajectory and table; serial runs only.
+    """A file that a run writes besides trajectory and table.
 
     Attributes
     ----------
@@ -67,6 +72,10 @@ class FurtherFile:
         Steps between rows.
     needs_virial : bool
         Whether a row reads the virial.
+    measure, act : callable
+        What is done before and after a row is written, on all ranks together.
+    reason_to_pause : callable
+        Returns why the run is to pause before its next step, None if it is not; the same on all ranks.
     closing : callable
         Returns lines for the log at the end of a run.
     """
@@ -74,6 +83,9 @@ class FurtherFile:
     file: OutputFile
     every: int
     needs_virial: bool = False
+    measure: Callable[[Snapshot, CollectedSystem], None] = lambda snapshot, collected: None
+    act: Callable[[Snapshot, CollectedSystem], None] = lambda snapshot, collected: None
+    reason_to_pause: Callable[[], str | None] = lambda: None
     closing: Callable[[], list[str]] = list
 
 
@@ -129,7 +141,10 @@ class Outputs:
             self._files.append(entry.file)
             self.operations.append(
                 Operation(
-                    EverySteps(entry.every), partial(self._write, entry.file), needs_virial=entry.needs_virial
+                    EverySteps(entry.every),
+                    partial(self._write_further, entry),
+                    needs_virial=entry.needs_virial,
+                    needs_neighbours=True,
                 )
             )
 
@@ -142,6 +157,11 @@ class Outputs:
         whole = self._collected.snapshot(snapshot, atoms=file.needs_atoms)
         if whole is not None:
             file.write(whole)
+
+    def _write_further(self, entry: FurtherFile, snapshot: Snapshot) -> None:
+        entry.measure(snapshot, self._collected)
+        self._write(entry.file, snapshot)
+        entry.act(snapshot, self._collected)
 
     def create(self, snapshot: Snapshot, *, overwrite: bool) -> None:
         """Start all files; with `overwrite`, remove those of an earlier run first."""

@@ -110,6 +110,8 @@ class OutputSettings:
         Where the frame goes that stopped a run, an extended XYZ file within the directory.
     further : tuple of str
         Names of the other files that a run writes there.
+    folders : tuple of str
+        Names of folders that a run makes there, and that a new run must not find.
     """
 
     directory: Path
@@ -118,6 +120,7 @@ class OutputSettings:
     checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
     crash_file: str = "crash.extxyz"
     further: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

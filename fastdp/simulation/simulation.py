@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import fastdp
 from fastdp.dynamics.snapshot import Snapshot
 from fastdp.dynamics.state import State
-from fastdp.errors import FastDPError, Interrupted, SimulationError
+from fastdp.errors import FastDPError, Interrupted, Paused, SimulationError
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.output.checkpoint import Checkpoint, write_checkpoint
 from fastdp.output.crash_frame import write_crash_frame
@@ -147,6 +147,7 @@ class Simulation:
             *(observer.closing for observer in observers),
             *(entry.closing for entry in further),
         ]
+        self._further = further
         self._steps_before = 0
         self._time_before = 0.0
         self._builds_before = 0
@@ -174,6 +175,8 @@ class Simulation:
             If the run had to stop; a crash frame has been written, and all files can be read.
         Interrupted
             After a signal; the run can be resumed.
+        Paused
+            Where a committee disagrees and the input says so; the run can be resumed.
         FastDPError
             If a file cannot be written.
         """
@@ -282,6 +285,7 @@ class Simulation:
                     )
                     interruption.on_all_ranks = True
                     raise interruption
+                self._pause_if_asked()
                 self._make_step()
             summary = self._stage.summary(self._state.n_total)
             self._reporter.stage_finished(summary)
@@ -293,6 +297,19 @@ class Simulation:
             self._stage = Stage(stages[self._stage.number], self._stage.number + 1, self._state)
             self._measure()
             self._stage.record(self._snapshot)
+
+    def _pause_if_asked(self) -> None:
+        """End the run with a checkpoint where something that was written asks for it."""
+        reasons = [reason for entry in self._further if (reason := entry.reason_to_pause()) is not None]
+        if not reasons:
+            return
+        self._save(self._snapshot)
+        pause = Paused(
+            f"paused after step {self._state.step} of {self._total_steps}: {'; '.join(reasons)}. "
+            f"{self._checkpoint_path} is written; --resume goes on from here"
+        )
+        pause.on_all_ranks = True
+        raise pause
 
     def _make_step(self) -> None:
         stage, state = self._stage, self._state
@@ -391,6 +408,11 @@ class Simulation:
         return [1, 1, 1] if self._domain is None else list(self._domain.regions.shape)
 
     @property
+    def _number_of_builds(self) -> int:
+        """How often the neighbour list was built that the steps go by."""
+        return self._force_field.neighbours.number_of_builds
+
+    @property
     def _total_steps(self) -> int:
         return sum(stage.steps for stage in self._settings.stages)
 
@@ -405,7 +427,7 @@ class Simulation:
             self._domain.balancer.reset()
         self._steps_before = self._state.step
         self._time_before = self._state.time_ps
-        self._builds_before = self._force_field.neighbours.number_of_builds
+        self._builds_before = self._number_of_builds
         self._loop_start = time.perf_counter()
 
     def _speed(self) -> Speed:
@@ -447,7 +469,7 @@ class Simulation:
             loop_seconds=loop_seconds,
             seconds=dict(zip(seconds, by_rank.mean(axis=0).tolist(), strict=True)),
             seconds_by_rank=dict(zip(seconds, by_rank.T.tolist(), strict=True)),
-            neighbour_builds=self._force_field.neighbours.number_of_builds - self._builds_before,
+            neighbour_builds=self._number_of_builds - self._builds_before,
             speed=self._speed(),
             files=(*self._outputs.paths, self._checkpoint_path),
         )

@@ -68,11 +68,14 @@ class Operation:
         What; is given the snapshot of the step.
     needs_virial : bool
         Whether `act` reads the virial, which is then computed in that step.
+    needs_neighbours : bool
+        Whether `act` looks at the atoms through the run's neighbour list.
     """
 
     trigger: Trigger
     act: Callable[[Snapshot], None]
     needs_virial: bool = False
+    needs_neighbours: bool = False
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,34 @@ def read_with_ase(
     return structure_from_atoms(atoms, masses)
 
 
+def read_labelled_frames(path: Path) -> list[tuple[Structure, dict[str, Any]]]:
+    """Read all frames of a file, with energy, forces and stress (3, 3) where they are.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    list of (Structure, dict)
+        Energies in eV, forces in eV/Å, stress in eV/Å³ with ASE's sign.
+
+    Raises
+    ------
+    StructureError
+        If ASE cannot read the file, or the file does not name elements.
+    """
+    read_with_ase(path, 0, {})
+    frames = ase.io.read(path, index=":", do_not_split_by_at_sign=True, parallel=False)
+    found = []
+    for atoms in frames:
+        results = dict(atoms.calc.results) if atoms.calc is not None else {}
+        if "stress" in results:
+            results["stress"] = atoms.get_stress(voigt=False)
+        found.append((structure_from_atoms(atoms), results))
+    return found
+
+
 def structure_from_atoms(atoms: ase.Atoms, masses: Mapping[str, float] | None = None) -> Structure:
     """Return an ASE Atoms object as a structure.
 

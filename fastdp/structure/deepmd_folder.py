@@ -77,6 +77,55 @@ def read_deepmd_folder(path: Path, frame: int, masses: Mapping[str, float]) -> S
     )
 
 
+LABELS = {"energy": 1, "force": None, "virial": 9, "fparam": None, "aparam": None}
+"""Files of a set, and how many numbers each frame has in them where that does not depend on the atoms."""
+
+
+def count_frames(path: Path) -> int:
+    """Return the number of frames of all sets of a folder."""
+    return sum(len(_array(folder / "coord.npy")) for folder in _sets(path))
+
+
+def read_labels(path: Path, frame: int, n_atoms: int) -> tuple[dict[str, NDArray[np.float64]], bool]:
+    """Return what a folder has for a frame besides the atoms, and whether any of it is in float32.
+
+    Parameters
+    ----------
+    path : Path
+        The folder that holds type.raw.
+    frame : int
+        As for `read_deepmd_folder`.
+    n_atoms : int
+        Of the frame.
+
+    Returns
+    -------
+    labels : dict of str to (n,) float64
+        By the names in `LABELS`; energies in eV, forces in eV/Å, virials in eV.
+    rounded : bool
+
+    Raises
+    ------
+    StructureError
+        If a file is damaged, or has another number of values.
+    """
+    folder, local_frame = _locate(path, frame)
+    labels, kinds = {}, [_array(folder / "coord.npy").dtype]
+    for name, width in LABELS.items():
+        file = folder / f"{name}.npy"
+        if not file.exists():
+            continue
+        array = _array(file, fewest=1 if name == "energy" else 2)
+        labels[name] = _row(file, local_frame, fewest=1 if name == "energy" else 2)
+        kinds.append(array.dtype)
+        wanted = 3 * n_atoms if name == "force" else width
+        if wanted is not None and len(labels[name]) != wanted:
+            raise StructureError(
+                f"{folder.name}/{name}.npy has {len(labels[name])} numbers in a frame, expected {wanted}"
+            )
+    return labels, np.dtype(np.float32) in kinds
+
+
 def _read_types(path: Path) -> NDArray[np.int64]:
     try:
         return np.array([int(word) for word in path.read_text().split()], dtype=np.int64)
@@ -96,9 +145,13 @@ def _read_type_names(path: Path) -> list[str]:
         raise StructureError(f"cannot read {path.name}: {error}") from error
 
 
+def _sets(path: Path) -> list[Path]:
+    return sorted(folder for folder in path.glob("set.*") if folder.is_dir())
+
+
 def _locate(path: Path, frame: int) -> tuple[Path, int]:
     """Return the set folder and the frame's place in it."""
-    folders = sorted(folder for folder in path.glob("set.*") if folder.is_dir())
+    folders = _sets(path)
     counts = [len(_array(folder / "coord.npy")) for folder in folders]
     total = sum(counts)
     index = frame if frame >= 0 else total + frame
@@ -109,20 +162,20 @@ def _locate(path: Path, frame: int) -> tuple[Path, int]:
     return folders[which], int(index - starts[which])
 
 
-def _array(path: Path) -> NDArray[np.generic]:
+def _array(path: Path, fewest: int = 2) -> NDArray[np.generic]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # NumPy raises whatever parsing the header ran into
         raise StructureError(f"cannot read {path.parent.name}/{path.name}: {error}") from error
-    if array.ndim < 2 or array.dtype.kind not in "fiu":
+    if array.ndim < fewest or array.dtype.kind not in "fiu":
         raise StructureError(
             f"{path.parent.name}/{path.name} is not a table of numbers with one row for each frame"
         )
     return array
 
 
-def _row(path: Path, frame: int) -> NDArray[np.float64]:
-    array = _array(path)
+def _row(path: Path, frame: int, fewest: int = 2) -> NDArray[np.float64]:
+    array = _array(path, fewest)
     if frame >= len(array):
         raise StructureError(f"{path.parent.name}/{path.name} has only {len(array)} frames")
     return np.array(array[frame], dtype=np.float64).ravel()

@@ -88,3 +88,25 @@ def test_command_line(
     rows = np.genfromtxt(tmp_path / "out/thermo.csv", delimiter=",", comments="#", names=True)
     assert len(rows) == 4
     assert all(np.isfinite(rows[column]).all() for column in rows.dtype.names)
+
+
+def test_a_committee_beside_a_run_on_the_card(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other models are evaluated on the CPU, through a list of the present positions."""
+    monkeypatch.chdir(tmp_path)
+    for name, kind in (("model.pb", "two_sided"), ("second.pb", "one_sided")):
+        (tmp_path / name).write_bytes(random_model_file(kind).read_bytes())
+    molecule().write(tmp_path / "start.extxyz")
+    text = INPUT.replace('precision = "mixed"\ngpu_products = "tf32"\n', "").replace("every = 1", "every = 5")
+    text += '[committee]\nmodels = ["second.pb"]\nevery = 3\natomic = true\n'
+    tables = []
+    for backend in ("cuda", "cpu"):
+        (tmp_path / "input.toml").write_text(
+            text.replace('"cuda"', f'"{backend}"').replace('"out"', f'"{backend}"')
+        )
+        assert main(["run", "input.toml", "--quiet"]) == 0
+        tables.append(np.loadtxt(tmp_path / backend / "model_devi.out"))
+    assert tables[0][:, 0].tolist() == [0, 3]
+    # Seven digits are written.
+    np.testing.assert_allclose(tables[0], tables[1], rtol=2e-6, atol=1e-12)

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from cases import everything_in, water_box
+from potentials import LennardJones, Sabotaged, too_close_at
 from typer.testing import CliRunner
 
 from fastdp.cli.main import app
+from fastdp.dynamics.state import State
 from fastdp.errors import BackendError, InputError
 from fastdp.model.readers.registry import read_model
 from fastdp.model.suitability import why_not_compressed
+from fastdp.neighbours.verlet_list import VerletList
+from fastdp.output.checkpoint import load_latest
+from fastdp.output.trajectory import Trajectory
+from fastdp.potential.base import Evaluation
 from fastdp.potential.factory import make_potential
+from fastdp.simulation.candidate_frames import save_frame
+from fastdp.structure.ase_files import structure_from_atoms
 from fastdp.structure.read import read_structure
 
 INPUT = """
@@ -84,6 +95,7 @@ def test_a_committee_of_the_same_model_does_not_deviate(folder, model_file):
 
 
 def test_frames_above_the_limit_are_saved_and_can_be_read(folder, model_file):
+    pytest.importorskip("dpdata")
     further = f'[committee]\nmodels = ["{model_file("one_sided")}"]\nevery = 2\nlimit = 1e-9\n'
     further += 'save_frames = "candidates"\n'
     write_input(folder, model_file("two_sided"), further)
@@ -95,15 +107,83 @@ def test_frames_above_the_limit_are_saved_and_can_be_read(folder, model_file):
     structure = read_structure(str(saved[0]))
     assert structure.symbols == ("O", "H", "H", "O", "H", "H")
     np.testing.assert_allclose(structure.cell, 9.0 * np.eye(3))
+    with Trajectory(folder / "out/trajectory.h5") as trajectory:
+        # All digits, in the order of the input.
+        np.testing.assert_array_equal(read_structure(str(saved[2])).positions, trajectory[2].positions)
+    before = everything_in(folder)
     again = run("run", "in.toml", "--overwrite")
     assert "candidates exists" in failure(again, 2)
+    assert everything_in(folder) == before
+
+
+def test_open_boundaries_are_saved_as_such(tmp_path):
+    pytest.importorskip("dpdata")
+    state = State.from_structure(
+        structure_from_atoms(water_box(periodic=False)), np.array([0, 1, 1] * 4, dtype=np.int32)
+    )
+    save_frame(state, tmp_path / "frames/step_7")
+    structure = read_structure(str(tmp_path / "frames/step_7"))
+    assert not structure.periodic.any()
+    assert structure.symbols == state.symbols
+    np.testing.assert_array_equal(structure.positions, state.positions)
+
+
+def test_without_dpdata_saving_frames_is_refused_at_the_start(folder, model_file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dpdata", None)
+    model = model_file("two_sided")
+    write_input(folder, model, f'[committee]\nmodels = ["{model}"]\nlimit = 1.0\nsave_frames = "new"\n')
+    assert "pip install 'fastdp[dpdata]'" in failure(run("run", "in.toml", "--quiet"), 2)
+    assert not (folder / "out").exists()
+
+
+DISAGREE = '[committee]\nmodels = ["{}"]\nevery = 2\nlimit = 1e-9\nabove_limit = "{}"\n'
 
 
 def test_a_run_stops_where_the_committee_disagrees(folder, model_file):
-    further = f'[committee]\nmodels = ["{model_file("one_sided")}"]\nevery = 2\nlimit = 1e-9\nstop = true\n'
-    write_input(folder, model_file("two_sided"), further)
+    write_input(folder, model_file("two_sided"), DISAGREE.format(model_file("one_sided"), "stop"))
     result = run("run", "in.toml", "--quiet")
     assert "above the limit of 1e-09" in failure(result, 3)
+    assert (folder / "out/crash.extxyz").exists()
+    assert len((folder / "out/model_devi.out").read_text().splitlines()) == 2
+
+
+def test_a_run_pauses_where_the_committee_disagrees_and_goes_on(folder, model_file):
+    """Every evaluation is a pause; the files are those of a run that was not paused."""
+    write_input(folder, model_file("two_sided"), DISAGREE.format(model_file("one_sided"), "continue"))
+    assert run("run", "in.toml", "--quiet").exit_code == 0
+    names = ("thermo.csv", "model_devi.out")
+    whole = [(folder / "out" / name).read_bytes() for name in names]
+    write_input(folder, model_file("two_sided"), DISAGREE.format(model_file("one_sided"), "pause"))
+    for number, step in enumerate((0, 2, 4)):
+        result = run("run", "in.toml", "--quiet", "--resume" if number else "--overwrite")
+        message = failure(result, 5)
+        assert f"paused after step {step} of 6: the models of the committee are" in message
+        assert "--resume goes on from here" in message
+        assert load_latest(folder / "out/checkpoint.npz", pytest.fail).sections["state"]["step"] == step
+        assert not (folder / "out/crash.extxyz").exists()
+    # After the last step there is nothing to pause.
+    assert run("run", "in.toml", "--quiet", "--resume").exit_code == 0
+    assert [(folder / "out" / name).read_bytes() for name in names] == whole
+
+
+def test_a_member_that_cannot_be_evaluated_is_named(folder, model_file):
+    """Its tables were made for the start structure; here the driving model is given another one."""
+    from fastdp.errors import PairTooCloseError
+    from fastdp.parallel.communicator import SERIAL
+    from fastdp.simulation.members import Members
+
+    neighbours = VerletList(4.2, 0.0, 9.0 * np.eye(3), np.ones(3, dtype=bool), np.zeros(2, dtype=np.int32))
+    neighbours.build(np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]]))
+    potential = Sabotaged(LennardJones(cutoff=4.0), too_close_at(1, (0, 1)))
+    members = Members(["b.pb"], [potential], neighbours, SERIAL)
+    snapshot = SimpleNamespace(evaluation=Evaluation.empty(2))
+    with pytest.raises(
+        PairTooCloseError, match=r"the model b\.pb of the committee: atoms 0 and 1 are"
+    ) as error:
+        members.evaluate(snapshot)
+    assert error.value.atoms == (0, 1)
+    with pytest.raises(InputError, match="ends at 4"):
+        Members(["b.pb"], [LennardJones(cutoff=5.0)], neighbours, SERIAL)
 
 
 def test_a_committee_does_not_change_the_run_and_is_resumed(folder, model_file):
@@ -141,8 +221,8 @@ def test_tensors_have_their_own_table(folder, shared, model_file):
 
 def test_models_with_other_types_are_refused(folder, model_file):
     write_input(folder, model_file("two_sided"), f'[committee]\nmodels = ["{model_file("one_type")}"]\n')
-    result = run("run", "in.toml", "--quiet")
-    assert "the same types in the same order" in failure(result, 2)
+    for arguments in (["run", "in.toml", "--quiet"], ["check", "in.toml"]):
+        assert "the same types in the same order" in failure(run(*arguments), 2)
 
 
 @pytest.mark.parametrize(
@@ -209,8 +289,6 @@ def test_parameters_are_written_into_the_networks(shared):
 
 def test_type_embeddings_are_on_the_fast_path(shared):
     """se_atten without attention is compressed like se_e2_a, to the tolerance that is asked for."""
-    from fastdp.neighbours.verlet_list import VerletList
-    from fastdp.potential.base import Evaluation
     from fastdp.potential.reference import ReferencePotential
     from fastdp.structure.types import match_types
 

@@ -72,7 +72,8 @@ def test_auto_with_a_card_takes_it(monkeypatch) -> None:
     from fastdp.potential import factory
 
     monkeypatch.setattr(choice, "why_no_card", lambda: None)
-    assert factory._fastest_backend() == ("cuda", "there is a GPU")
+    assert factory._fastest_backend(further_terms=False) == ("cuda", "there is a GPU")
+    assert factory._fastest_backend(further_terms=True)[0] == "cpu"
 
 
 @pytest.mark.parametrize(
