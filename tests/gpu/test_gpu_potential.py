@@ -137,7 +137,7 @@ def test_several_tiles_share_an_arena(device: Device, monkeypatch: pytest.Monkey
     np.testing.assert_allclose(found.atomic_energies, expected.atomic_energies, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["ternary, triclinic", "open boundaries", "cell shorter than the cutoff"])
+@pytest.mark.parametrize("name", ["ternary, triclinic", "cell shorter than the cutoff"])
 def test_atoms_with_ghosts_that_others_own(
     device: Device, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
