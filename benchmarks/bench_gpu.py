@@ -1,7 +1,7 @@
 """Check, time and tabulate the GPU engine in one call.
 
     python benchmarks/bench_gpu.py [--systems water copper] [--sizes 192 1e4 1e5 1e6 1e7] [--json FILE]
-        [--variants float64 float32 tf32x3 tf32] [--profile 1e5] [--minutes 9] [--launcher numba] [--simulate]
+        [--variants float64 float32 tf32x3 tf32] [--profile 1e5] [--minutes 8] [--launcher numba] [--simulate]
 
 In this order, each written to the JSON file as soon as it is known: rates of the card and cost of a launch;
 rms force error of every variant, and of the compressed potential on the CPU, against the model as trained;
@@ -365,7 +365,7 @@ def main() -> None:
     parser.add_argument("--tolerance", type=float, default=1e-5)
     parser.add_argument("--chunks", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--minutes", type=float, default=9.0)
+    parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--launcher", default="driver", choices=["driver", "numba"])
     parser.add_argument("--json", type=Path, default=Path("bench_gpu.json"))
     parser.add_argument("--simulate", action="store_true", help="a few atoms, in Numba's simulator")
