@@ -57,19 +57,14 @@ class Card(CardGeometry, Device):
         self._as_argument = cuda.as_cuda_array
         self._workspace = self.empty(WORKSPACE_BYTES, np.uint8)
         self._cublas = Cublas(load_library(), self._stream.ptr, self._workspace.raw.data.ptr)
-        self.launchers: dict[str, Launcher] = {
-            "numba": NumbaLauncher(cuda.external_stream(self._stream.ptr)),
-            "driver": DriverLauncher(
-                ctypes.CDLL("libcuda.so.1"),
-                self._stream.ptr,
-                (properties["major"], properties["minor"]),
-                self._load,
-                lambda array: array.data.ptr,
-            ),
-        }
-        self.launcher = self.launchers["numba"]
-        if launcher != "numba":
-            self.launcher = self._checked(self.launchers[launcher])
+        numba_launcher = NumbaLauncher(cuda.external_stream(self._stream.ptr))
+        self.launchers: dict[str, Launcher] = {numba_launcher.name: numba_launcher}
+        self.launcher: Launcher = numba_launcher
+        wrong = self._add_driver_launcher((properties["major"], properties["minor"]))
+        if not wrong:
+            self.launcher = self.launchers[launcher]
+        elif launcher != numba_launcher.name:
+            warnings.warn(f"Numba launches kernels, because the driver does not ({wrong})", stacklevel=2)
 
     def empty(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> DeviceArray:
         """Return memory with anything in it.
@@ -172,17 +167,23 @@ class Card(CardGeometry, Device):
         function = module.get_function(kernel.entry)
         return function.ptr, (module, function)
 
-    def _checked(self, launcher: Launcher) -> Launcher:
-        """Return a launcher if a kernel that it launches does what it should, else Numba's."""
+    def _add_driver_launcher(self, capability: tuple[int, int]) -> str:
+        """Add it to the launchers if a kernel does through it what it should; return what is wrong."""
         try:
+            launcher = DriverLauncher(
+                ctypes.CDLL("libcuda.so.1"),
+                self._stream.ptr,
+                capability,
+                self._load,
+                lambda array: array.data.ptr,
+            )
             wrong = try_out(self, launcher)
         # Drivers and packages that do not fit announce themselves in many ways.
         except Exception as error:
-            wrong = f"{type(error).__name__}: {error}"
-        if wrong:
-            warnings.warn(f"Numba launches kernels, because the driver does not ({wrong})", stacklevel=2)
-            return self.launchers["numba"]
-        return launcher
+            return f"{type(error).__name__}: {error}"
+        if not wrong:
+            self.launchers[launcher.name] = launcher
+        return wrong
 
     def _argument(self, raw: Any) -> Any:
         return self._as_argument(raw, sync=False)
