@@ -253,6 +253,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("bench_gpu.json"))
     parser.add_argument("--simulate", action="store_true", help="a few atoms, in Numba's simulator")
     options = parser.parse_args()
+    # The log of a chunk has no more rows.
+    options.profile_steps = min(options.profile_steps, LONGEST_CHUNK)
     if simulated() or options.simulate:
         if not simulated():
             raise SystemExit("--simulate: set NUMBA_ENABLE_CUDASIM=1, which Numba reads when it starts")
