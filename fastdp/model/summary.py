@@ -53,7 +53,7 @@ def summarise(description: DeepPotential) -> Lines:
         *fitting_lines(fitting, names),
         ("parameters", str(sum(network.n_parameters for network in (*embeddings, *fittings)))),
         ("trained in", _PRECISION[description.precision]),
-        ("compressed by its trainer", "yes" if any(_is_table(found) for found in embeddings) else "no"),
+        ("compressed by its trainer", _compressed(description, embeddings)),
     ]
     reason = why_not_compressed(description)
     lines.append(("fast backends", "yes" if reason is None else f"no: the model {reason}"))
@@ -213,6 +213,13 @@ def _embeddings(descriptor: Any) -> Iterator[Network | TabulatedNetwork]:
 
 def _distinct(networks: Iterable[Any]) -> list[Any]:
     return list({id(network): network for network in networks if network is not None}.values())
+
+
+def _compressed(description: DeepPotential, embeddings: list[Any]) -> str:
+    if any(_is_table(found) for found in embeddings):
+        return "yes"
+    by_note = any("dp compress" in note for note in description.origin.notes)
+    return "yes, with its networks" if by_note else "no"
 
 
 def _is_table(network: object) -> bool:
