@@ -630,6 +630,9 @@ class Origin:
         Of the file.
     notes : tuple of str
         What the reader inferred or had to decide.
+    n_parameters : int or None
+        Trained numbers of all networks in the file, type embeddings included; None if it holds tables of
+        them.
     """
 
     path: str
@@ -637,6 +640,7 @@ class Origin:
     version: str
     sha256: str
     notes: tuple[str, ...] = ()
+    n_parameters: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -275,8 +275,27 @@ def describe_serialised(
         fitting=fitting,
         precision=_precision(model, fitting_part),
         shortest_trained_distance=distance if distance is not None and 0.0 < distance < math.inf else None,
-        origin=replace(origin, notes=(*origin.notes, *_notes(part))),
+        origin=replace(
+            origin,
+            notes=(*origin.notes, *_notes(part)),
+            n_parameters=_number_of_parameters(part) + _number_of_parameters(fitting_part),
+        ),
     )
+
+
+def _number_of_parameters(part: dict[str, Any]) -> int:
+    """Return how many numbers the layers within a part have; places without a network hold zeros."""
+    total, waiting = 0, [part]
+    while waiting:
+        table = waiting.pop()
+        variables = table.get("@variables")
+        if isinstance(variables, dict) and "w" in variables:
+            arrays = [value for value in variables.values() if isinstance(value, np.ndarray)]
+            total += sum(array.size for array in arrays) if any(map(np.any, arrays)) else 0
+        for value in table.values():
+            waiting += [entry for entry in (value, *(value if isinstance(value, list) else ()))
+                        if isinstance(entry, dict) and entry is not variables]  # fmt: skip
+    return total
 
 
 def _notes(part: dict[str, Any]) -> tuple[str, ...]:
