@@ -1,6 +1,7 @@
 """Compile every kernel of a GPU step without a card; print registers, spills and shared memory.
 
     python benchmarks/gpu_kernels.py MODEL STRUCTURE [--architecture 80 90] [--tolerance 1e-5] [--floors]
+        [--repeat 4]
 
 Needs `pip install 'fastdp[cuda12]'` (numba-cuda and NVIDIA's ptxas from the wheel nvidia-cuda-nvcc-cu12), but
 neither a driver nor a GPU. A run on a device that only records (`fastdp/gpu/device/recording.py`) says what
@@ -15,23 +16,25 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numba
 import numpy as np
 from ase.io import read as read_ase
+from gpu_floors import Density, Work, counting
+from gpu_systems import density_of
 
 from fastdp.dynamics.factory import make_integrator
 from fastdp.dynamics.settings import NoseHooverSettings
 from fastdp.dynamics.state import State
+from fastdp.gpu.device.base import Action
+from fastdp.gpu.device.compiled import assembly
+from fastdp.gpu.device.launchers import signature_of
 from fastdp.gpu.device.recording import Launch, RecordingDevice
 from fastdp.gpu.engine import DeviceEngine
 from fastdp.gpu.potential import CudaPotential
 from fastdp.model.readers.registry import read_model
-from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation
 from fastdp.potential.compressed.measurement import Atoms
 from fastdp.potential.compressed.prepare import prepare
@@ -43,8 +46,10 @@ WARPS_PER_MULTIPROCESSOR = 64
 REGISTERS_PER_MULTIPROCESSOR = 65536
 
 
-def record(model: Any, state: State, precision: str, products: str = "full") -> RecordingDevice:
-    """Return what a step of a Nosé–Hoover run with the virial launches."""
+def record(
+    model: Any, state: State, precision: str, products: str, density: Density
+) -> tuple[RecordingDevice, list[tuple[Action, Work]]]:
+    """Return what a step of a Nosé–Hoover run with the virial launches, and what was counted of it."""
     device = RecordingDevice()
     potential = CudaPotential(model, device, precision, products)
     engine = DeviceEngine(potential, state, SKIN)
@@ -53,19 +58,9 @@ def record(model: Any, state: State, precision: str, products: str = "full") -> 
     # Nothing runs; the list counts as built.
     engine.load(state, Evaluation.empty(state.n_atoms), integrator, 1e4)
     device.launches.clear()
-    device.products.clear()
-    engine._step_actions(True)
-    return device
-
-
-def signature(launch: Launch) -> tuple[Any, ...]:
-    """Return the types that Numba compiles a kernel for."""
-    return tuple(
-        numba.types.Array(numba.from_dtype(value.dtype), value.ndim, "C" if value.flags.c_contiguous else "A")
-        if isinstance(value, np.ndarray)
-        else numba.typeof(value)
-        for value in launch.arguments
-    )
+    with counting(device, density) as counted:
+        engine._step_actions(True)
+    return device, counted
 
 
 def ptxas() -> str:
@@ -77,12 +72,7 @@ def ptxas() -> str:
 
 def compile_kernel(launch: Launch, architecture: int, assembler: str) -> dict[str, int]:
     """Return registers, bytes of stack and spills, and static shared memory of a kernel."""
-    from numba import cuda
-
-    kernel = launch.kernel.py_func
-    ptx, _ = cuda.compile(
-        kernel, signature(launch), cc=divmod(architecture, 10), device=False, abi="numba", output="ptx"
-    )
+    ptx = assembly(launch.kernel.py_func, signature_of(launch.arguments), divmod(architecture, 10))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.ptx"
         path.write_text(ptx)
@@ -129,7 +119,7 @@ def print_registers(device: RecordingDevice, precision: str, architecture: int) 
     )
     print("|---|---|---|---|---|---|")
     for launch in device.launches:
-        key = (launch.kernel, signature(launch))
+        key = (launch.kernel, signature_of(launch.arguments))
         if key in seen:
             continue
         seen.add(key)
@@ -143,46 +133,17 @@ def print_registers(device: RecordingDevice, precision: str, architecture: int) 
         )
 
 
-def print_floors(device: RecordingDevice, model: Any, state: State, precision: str) -> None:
-    """Print operations and bytes for each atom and step, from the model and the recording."""
-    n, size = state.n_atoms, 8 if precision == "double" else 4
-    lists = [VerletList(model.cutoff, skin, state.cell, state.periodic, state.types) for skin in (0.0, SKIN)]
-    for neighbours in lists:
-        neighbours.build(state.positions)
-    inside, listed = (neighbours.first[-1] / n for neighbours in lists)
-    order, columns = model.degree + 1, model.n_types * model.n_functions
-    products = sum(2.0 * batch * rows * depth * width for batch, rows, depth, width in device.products) / n
-    touched = sum(batch * (rows * depth + rows * width) for batch, rows, depth, width in device.products) / n
-    elementwise = Counter[str]()
-    for launch in device.launches:
-        name = launch.kernel.py_func.__name__
-        if name in ("activate", "multiply", "product", "triangle_backward", "contract"):
-            elementwise[name] += sum(
-                value.nbytes for value in launch.arguments if isinstance(value, np.ndarray) and value.ndim > 1
-            )
-    rows = [
-        ("list read, twice", 0, 2 * 4 * listed),
-        (
-            "moments: geometry, 4 (d+1) multiply-adds, basis",
-            inside * (30 + order * 2 * order + 8 * order),
-            4 * columns * size,
-        ),
-        ("matrix products", products, touched * size),
-        ("elementwise", 0, sum(elementwise.values()) / n),
-        (
-            "forces: geometry, basis and slopes, 4 (d+1) times 20",
-            inside * (40 + order * 4 * order + 80 * order),
-            4 * columns * size + inside * 4 * order * size,
-        ),
-        ("motion", 60, 3 * 24 * 3),
-    ]
-    print(f"\n{precision}: {inside:.0f} neighbours within the cutoff, {listed:.0f} in the list\n")
-    print("| part | kFLOP for an atom | bytes for an atom |")
-    print("|---|---|---|")
-    for name, operations, moved in rows:
-        print(f"| {name} | {operations / 1000:.1f} | {moved:.0f} |")
-    print(f"| sum | {sum(r[1] for r in rows) / 1000:.1f} | {sum(r[2] for r in rows):.0f} |")
-    print(f"\nlaunches in a step: {len(device.launches)} kernels, {len(device.products)} matrix products")
+def print_floors(counted: list[tuple[Action, Work]], density: Density, n_atoms: int, precision: str) -> None:
+    """Print operations and bytes of each part for an atom and step."""
+    parts: dict[str, list[Work]] = {}
+    for _, work in counted:
+        parts.setdefault(work.part, []).append(work)
+    print(f"\n{precision}: {density.inside:.0f} neighbours within the cutoff, {density.listed:.0f} listed\n")
+    print("| part | launches | kFLOP for an atom | bytes for an atom |\n|---|---|---|---|")
+    for name, works in (*parts.items(), ("sum", [work for _, work in counted])):
+        operations = sum(work.operations for work in works) / n_atoms
+        moved = sum(work.moved for work in works) / n_atoms
+        print(f"| {name} | {len(works)} | {operations / 1000:.1f} | {moved:.0f} |")
 
 
 def main() -> None:
@@ -196,18 +157,23 @@ def main() -> None:
     parser.add_argument("--precision", nargs="*", default=["double", "mixed"])
     parser.add_argument("--products", default="full", help="of mixed: full, tf32 or tf32x3")
     parser.add_argument("--tolerance", type=float, default=1e-5)
+    parser.add_argument("--repeat", type=int, default=1, help="copies along each axis")
     parser.add_argument("--floors", action="store_true")
     chosen = parser.parse_args()
     description = read_model(chosen.model)
-    structure = structure_from_atoms(read_ase(chosen.structure))
+    frame = read_ase(chosen.structure)
+    structure = structure_from_atoms(frame)
     types = match_types(structure.symbols, description.type_names)
     atoms = Atoms(structure.positions, types, structure.cell, structure.periodic)
     model = prepare(description, atoms, chosen.tolerance, lambda line: print(line, file=sys.stderr))
-    state = State.from_structure(structure, types)
+    larger = structure_from_atoms(frame * ((chosen.repeat,) * 3))
+    state = State.from_structure(larger, np.tile(types, chosen.repeat**3))
+    density = density_of(model.cutoff, SKIN, state)
     for precision in chosen.precision:
-        device = record(model, state, precision, chosen.products if precision == "mixed" else "full")
+        products = chosen.products if precision == "mixed" else "full"
+        device, counted = record(model, state, precision, products, density)
         if chosen.floors:
-            print_floors(device, model, state, precision)
+            print_floors(counted, density, state.n_atoms, precision)
         for architecture in chosen.architecture:
             print_registers(device, precision, architecture)
 

@@ -8,6 +8,7 @@ the spread are reported, and the forces of both are compared first. Both run NVE
 Neighbour lists: LAMMPS rebuilds every 10 steps without a check, with a skin of 2 Å (copper) or 1 Å (water),
 the usual choice for these models; fastdp rebuilds when an atom has moved half of its skin of 1 Å.
 Start-up and compilation are left out on both sides: LAMMPS's loop time, and fastdp's time per step.
+On several cores LAMMPS has a rank on each, fastdp a thread on each, and then a rank on each.
 """
 
 from __future__ import annotations
@@ -126,14 +127,48 @@ run {steps}
 """)
 
 
-def write_fastdp(folder: Path, system: System, atoms: Atoms, steps: int, precision: str, cores: int) -> None:
+@dataclass(frozen=True)
+class Contestant:
+    """One way to run fastdp."""
+
+    label: str
+    precision: str
+    ranks: bool
+
+    @property
+    def key(self) -> str:
+        """Name in the results, and of the input file."""
+        return self.precision + "_ranks" * self.ranks
+
+    def command(self, cores: int) -> list[str]:
+        """Return the command that runs the input file that `write_fastdp` wrote."""
+        fastdp = [sys.executable, "-m", "fastdp", "run", f"{self.key}.toml", "--overwrite"]
+        mpirun = Path(sys.executable).with_name("mpiexec")
+        return (
+            [str(mpirun if mpirun.exists() else "mpiexec"), "-n", str(cores), *fastdp]
+            if self.ranks
+            else fastdp
+        )
+
+
+CONTESTANTS = (
+    Contestant("double", "double", False),
+    Contestant("mixed", "mixed", False),
+    Contestant("double, ranks", "double", True),
+    Contestant("mixed, ranks", "mixed", True),
+)
+
+
+def write_fastdp(
+    folder: Path, system: System, atoms: Atoms, steps: int, contestant: Contestant, cores: int
+) -> None:
     """Write structure and input for fastdp."""
     ase.io.write(folder / "start.extxyz", atoms)
-    (folder / f"{precision}.toml").write_text(f"""version = 1
+    (folder / f"{contestant.key}.toml").write_text(f"""version = 1
 [potential]
 model = "{system.model}"
 backend = "cpu"
-precision = "{precision}"
+precision = "{contestant.precision}"
 [structure]
 file = "start.extxyz"
 [velocities]
@@ -144,12 +179,12 @@ ensemble = "nve"
 steps = {steps}
 timestep_fs = {system.timestep_fs}
 [output]
-directory = "{precision}"
+directory = "{contestant.key}"
 trajectory.every = 1000000
 thermo.every = 100
 checkpoint.every = 1000000
 [parallel]
-threads = {cores}
+threads = {1 if contestant.ranks else cores}
 """)
 
 
@@ -182,20 +217,19 @@ def race(case: str, cores: int, repeats: int, steps: int, peer: Path, system: Sy
         lammps = ["lmp", "-in", "in.lammps"]
         if cores > 1:
             lammps = ["mpirun", "-np", str(cores), *lammps]
-        figures: dict[str, list[float]] = {"lammps": [], "double": [], "mixed": []}
-        for precision in ("double", "mixed"):
-            write_fastdp(folder, system, atoms, steps, precision, cores)
+        runners = [one for one in CONTESTANTS if cores > 1 or not one.ranks]
+        figures: dict[str, list[float]] = {"lammps": [], **{one.key: [] for one in runners}}
+        for one in runners:
+            write_fastdp(folder, system, atoms, steps, one, cores)
             # Compiles and compresses once, so that the counted runs find both done.
-            fastdp = [sys.executable, "-m", "fastdp", "run", f"{precision}.toml", "--overwrite"]
-            run(fastdp, cores=cores, cwd=folder, environment=dict(os.environ))
+            run(one.command(cores), cores=cores, cwd=folder, environment=dict(os.environ))
         for _ in range(repeats):
             text = run(lammps, cores=cores, cwd=folder, environment=environment)
             seconds = float(re.findall(r"Loop time of ([\d.eE+-]+) on", text)[-1])
             figures["lammps"].append(1e6 * seconds / steps / len(atoms))
-            for precision in ("double", "mixed"):
-                fastdp = [sys.executable, "-m", "fastdp", "run", f"{precision}.toml", "--overwrite"]
-                text = run(fastdp, cores=cores, cwd=folder, environment=dict(os.environ))
-                figures[precision].append(float(re.search(r"([\d.]+) µs/atom/step \(", text)[1]))
+            for one in runners:
+                text = run(one.command(cores), cores=cores, cwd=folder, environment=dict(os.environ))
+                figures[one.key].append(float(re.search(r"([\d.]+) µs/atom/step \(", text)[1]))
         difference = compare_forces(folder, system, atoms)
     medians = {key: statistics.median(values) for key, values in figures.items()}
     return {
@@ -206,26 +240,31 @@ def race(case: str, cores: int, repeats: int, steps: int, peer: Path, system: Sy
         "force_difference_eV_per_A": difference,
         "microseconds_per_atom_and_step": figures,
         "atom_steps_per_second": {key: 1e6 / value for key, value in medians.items()},
-        "speedup": {key: medians["lammps"] / medians[key] for key in ("double", "mixed")},
+        "speedup": {one.key: medians["lammps"] / medians[one.key] for one in runners},
     }
 
 
 def table(results: list[dict]) -> str:
     """Return the results as a Markdown table."""
+    shown = [one for one in CONTESTANTS if any(one.key in row["speedup"] for row in results)]
     lines = [
-        "| case | cores | LAMMPS + DeePMD-kit, µs/atom/step | fastdp double | fastdp mixed | "
-        "speed-up double | mixed | force difference, eV/Å |",
-        "|---|---|---|---|---|---|---|---|",
+        "| case | cores | LAMMPS + DeePMD-kit, µs/atom/step | "
+        + " | ".join(f"fastdp {one.label}" for one in shown)
+        + " | "
+        + " | ".join(f"speed-up {one.label}" for one in shown)
+        + " | force difference, eV/Å |",
+        "|" + "---|" * (4 + 2 * len(shown)),
     ]
     for row in results:
-        cells = []
-        for key in ("lammps", "double", "mixed"):
-            values = row["microseconds_per_atom_and_step"][key]
-            cells.append(f"{statistics.median(values):.1f} ({min(values):.1f}–{max(values):.1f})")
-        lines.append(
-            f"| {row['case']} | {row['cores']} | {' | '.join(cells)} | {row['speedup']['double']:.1f} | "
-            f"{row['speedup']['mixed']:.1f} | {row['force_difference_eV_per_A']:.1e} |"
-        )
+        cells = [row["case"], str(row["cores"])]
+        for key in ("lammps", *(one.key for one in shown)):
+            values = row["microseconds_per_atom_and_step"].get(key)
+            spread = (
+                f"{statistics.median(values):.1f} ({min(values):.1f}–{max(values):.1f})" if values else ""
+            )
+            cells.append(spread)
+        cells += [f"{row['speedup'][one.key]:.1f}" if one.key in row["speedup"] else "" for one in shown]
+        lines.append(f"| {' | '.join(cells)} | {row['force_difference_eV_per_A']:.1e} |")
     return "\n".join(lines)
 
 
@@ -239,11 +278,8 @@ def plot(results: list[dict], path: Path) -> None:
     labels = [f"{row['case']}, {row['cores']} core{'s' * (row['cores'] > 1)}" for row in results]
     place = np.arange(len(results))
     figure, axes = plt.subplots(figsize=(7.0, 0.9 + 0.6 * len(results)), layout="constrained")
-    names = {
-        "lammps": "LAMMPS + DeePMD-kit, compressed",
-        "double": "fastdp, double",
-        "mixed": "fastdp, mixed",
-    }
+    names = {"lammps": "LAMMPS + DeePMD-kit, compressed"}
+    names |= {one.key: f"fastdp, {one.label}" for one in CONTESTANTS if not one.ranks}
     for k, (key, label) in enumerate(names.items()):
         speed = [row["atom_steps_per_second"][key] / 1e3 for row in results]
         bars = axes.barh(place + 0.27 * (k - 1), speed, 0.25, label=label)

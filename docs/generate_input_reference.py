@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from fastdp.config.problems import header
 from fastdp.config.schema import LARGEST_COUNT, STAGES, Configuration, StageTable
-from fastdp.config.walk import keys_at, tables_at, unit_of
+from fastdp.config.walk import field_at, keys_at, tables_at, unit_of
 
 DESTINATION = Path(__file__).parent / "reference" / "_generated" / "input_reference.md"
 
@@ -51,7 +51,10 @@ def table_sections(location: tuple[str, ...]) -> list[str]:
     """Return the section of a table and, after it, those of the tables inside."""
     (table,) = tables_at(location)
     plain = {name: field for name, field in table.model_fields.items() if not keys_at((*location, name))}
-    parts = [f"## `{header(location)}`\n", f"{table.__doc__}\n", key_table(plain)]
+    field = field_at(location)
+    is_array = field is not None and get_origin(field.annotation) is list
+    name = f"[{header(location)}]" if is_array else header(location)
+    parts = [f"## `{name}`\n", f"{table.__doc__}\n", key_table(plain)]
     for name in table.model_fields:
         if keys_at((*location, name)):
             parts += table_sections((*location, name))

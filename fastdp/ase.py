@@ -21,6 +21,8 @@ from fastdp.neighbours.verlet_list import VerletList
 from fastdp.parallel.threads import thread_limits
 from fastdp.potential.base import Evaluation, Potential, Precision
 from fastdp.potential.factory import make_potential
+from fastdp.potential.terms.registry import make_terms
+from fastdp.potential.terms.settings import TermSettings
 from fastdp.structure.ase_files import structure_from_atoms
 from fastdp.structure.checks import check_structure
 from fastdp.structure.types import match_types
@@ -52,6 +54,8 @@ class FastDP(Calculator):
         Margin of the neighbour list, Å.
     threads : int, optional
         By default every core that this process may run on.
+    terms : sequence of settings
+        Terms that are added to the model, `ZBL`, `PairTable` of `fastdp.potential.terms.settings`.
     report : callable, optional
         Receives lines on how the model was compressed and with what error.
 
@@ -59,6 +63,8 @@ class FastDP(Calculator):
     ------
     ModelError
         If the file is no model that fastdp reads.
+    InputError
+        If a term cannot be made.
     """
 
     implemented_properties: list[str] = [  # noqa: RUF012 - so declared by ASE
@@ -78,10 +84,12 @@ class FastDP(Calculator):
         tolerance: float = 1e-5,
         skin_A: float = 1.0,
         threads: int | None = None,
+        terms: Sequence[TermSettings] = (),
         report: Callable[[str], None] = lambda line: None,
     ) -> None:
         super().__init__()
         self.description = read_model(model)
+        self._terms = make_terms(terms, self.description.type_names)
         self._backend = backend
         self._precision = precision
         self._tolerance = tolerance
@@ -163,6 +171,7 @@ class FastDP(Calculator):
                 backend=self._backend,
                 precision=self._precision,
                 tolerance=self._tolerance,
+                terms=self._terms,
                 report=self._report,
             )
         if neighbours is None or not _fits(neighbours, atoms, types):

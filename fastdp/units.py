@@ -24,3 +24,6 @@ BAR_PER_EV_PER_A3 = 1602176.634
 
 PS_PER_FS = 1.0e-3
 """Value of 1 fs in ps."""
+
+COULOMB_EV_A = 14.3996454686
+"""Coulomb's constant times the elementary charge squared, e²/(4πε₀) = α ħc, eV·Å."""

@@ -126,7 +126,13 @@ def _with_absolute_paths(configuration: Configuration, folder: Path) -> Configur
                 for entry in configuration.tensor
             ],
             "potential": configuration.potential.model_copy(
-                update={"model": str(folder / configuration.potential.model)}
+                update={
+                    "model": str(folder / configuration.potential.model),
+                    "table": [
+                        entry.model_copy(update={"file": str(folder / entry.file)})
+                        for entry in configuration.potential.table
+                    ],
+                }
             ),
             "structure": configuration.structure.model_copy(
                 update={"file": str(folder / configuration.structure.file)}

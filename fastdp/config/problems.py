@@ -87,7 +87,9 @@ def place(location: Location) -> str:
     if isinstance(last, int):
         within = tuple(parents)
         return (
-            header(location) if len(within) == 1 and keys_at(within) else f"{place(within)} entry {last + 1}"
+            header(location)
+            if keys_at(within) and not isinstance(within[-1], int)
+            else f"{place(within)} entry {last + 1}"
         )
     return f"{header(tuple(parents))}, {last}" if parents else last
 

@@ -41,7 +41,8 @@ def _table(content: Mapping[str, Any], name: str) -> Iterator[str]:
 
 
 def _has_fixed_keys(path: str) -> bool:
-    return path != "structure.masses_u"  # keys that the user makes up are written inline, quoted
+    # Keys that the user makes up are written inline, quoted.
+    return path not in ("structure.masses_u", "potential.zbl.nuclear_charges")
 
 
 def _value(value: object) -> str:

@@ -69,6 +69,46 @@ def _plain_file_name(name: str) -> str:
 FileName = Annotated[str, Field(max_length=200), AfterValidator(_plain_file_name)]
 
 
+class ZBLTable(Table):
+    """The screened repulsion of nuclei at short distances (universal ZBL), added to the model."""
+
+    inner_A: float = key(  # noqa: N815 - a unit in the name
+        ..., "Radius from which on a polynomial brings the repulsion to zero.", unit="Å", gt=0, le=100
+    )
+    outer_A: float = key(  # noqa: N815 - a unit in the name
+        ..., "Radius from which on there is no repulsion.", unit="Å", gt=0, le=100
+    )
+    nuclear_charges: dict[str, Annotated[float, Field(gt=0, le=200)]] = key(
+        {}, "Nuclear charge of types that are no elements.", unit="e"
+    )
+    pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]] | None = key(
+        None, "The pairs of types that repel each other so; by default all.", max_length=10_000
+    )
+
+
+class PairTableTable(Table):
+    """Energies of pairs from a file in the format of DeePMD-kit's `tab_file`, added to the model."""
+
+    file: PathText = key(
+        ...,
+        "Text file: evenly spaced distances in Å, each with the energies of all pairs of types, in eV.",
+    )
+    elements: list[str] | None = key(
+        None,
+        "Types in the order of the file's columns; by default the model's, in its order.",
+        min_length=1,
+        max_length=1000,
+    )
+    cutoff_A: float | None = key(  # noqa: N815 - a unit in the name
+        None,
+        "Where the energy ends; by default the last distance of the table. Beyond it, the table is continued "
+        "to zero as DeePMD-kit does.",
+        unit="Å",
+        gt=0,
+        le=100,
+    )
+
+
 class PotentialTable(Table):
     """The model and how it is evaluated."""
 
@@ -92,11 +132,12 @@ class PotentialTable(Table):
         "double",
         "`mixed` evaluates the networks in float32 and sums energies, forces and the virial in float64.",
     )
-    gpu_products: Literal["full", "tf32", "tf32x3"] = key(
-        "full",
-        "Matrix products of `mixed` on a GPU: in float32; `tf32` with factors rounded to 11 bits, which puts "
-        "forces off by about 0.01 eV/Å (the run prints by how much); or `tf32x3`, three such products with "
-        "the accuracy of float32.",
+    gpu_products: Literal["auto", "full", "tf32", "tf32x3"] = key(
+        "auto",
+        "Matrix products of `mixed` on a GPU: `full` in float32; `tf32x3`, three products of factors split "
+        "into 11 bits each, with the accuracy of float32; `auto` the faster of these two by a trial on the "
+        "card, which the log and the trajectory name; or `tf32` with factors rounded to 11 bits, which puts "
+        "forces off by about 0.01 eV/Å (the run prints by how much).",
     )
     tolerance: float = key(
         1e-5,
@@ -113,6 +154,10 @@ class PotentialTable(Table):
         " would take more than 1 % of the time are left out. 0 for none.",
         ge=0,
         le=100_000,
+    )
+    zbl: ZBLTable | None = key(None, "A repulsion of nuclei that is added to the model.")
+    table: Annotated[list[PairTableTable], Field(max_length=100)] = key(
+        [], "Tables of pair energies that are added to the model, one `[[potential.table]]` for each."
     )
 
 

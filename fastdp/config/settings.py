@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastdp.config.schema import Configuration
+from fastdp.config.schema import Configuration, PotentialTable
 from fastdp.dynamics.settings import VelocitySettings
+from fastdp.potential.terms.settings import ZBL, PairTable, TermSettings
 from fastdp.simulation.settings import (
     CheckpointSettings,
     GuardSettings,
@@ -70,6 +71,25 @@ def velocity_settings(configuration: Configuration) -> VelocitySettings:
         exact_temperature=table.exact_temperature,
         remove_net_momentum=table.remove_net_momentum,
     )
+
+
+def term_settings(table: PotentialTable) -> tuple[TermSettings, ...]:
+    """Return what is added to the model.
+
+    Parameters
+    ----------
+    table : PotentialTable
+
+    Returns
+    -------
+    tuple of settings of terms
+    """
+    terms: list[TermSettings] = []
+    if table.zbl is not None:
+        zbl = table.zbl
+        terms.append(ZBL(zbl.inner_A, zbl.outer_A, zbl.nuclear_charges, zbl.pairs))
+    terms += [PairTable(entry.file, entry.elements, entry.cutoff_A) for entry in table.table]
+    return tuple(terms)
 
 
 def _further_files(configuration: Configuration) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from fastdp.dynamics.integrator import Integrator
 from fastdp.dynamics.state import State
 from fastdp.errors import SimulationError
+from fastdp.neighbours.selection import NeighbourLimit, Overflow
 from fastdp.potential.base import Evaluation
 
 
@@ -43,6 +45,15 @@ class Engine(Protocol):
 
     def supports(self, integrator: Integrator[Any]) -> bool:
         """Whether the engine can move atoms this way."""
+
+    def count_neighbours(self, limits: Sequence[NeighbourLimit]) -> None:
+        """Count neighbours beyond these limits wherever the list is built; to be called before `load`."""
+
+    def neighbours_beyond(self) -> list[Overflow]:
+        """Return, for each limit, the counts of pairs of types when they were first beyond it.
+
+        Empty if there was nothing new since this was last asked for.
+        """
 
     def load(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,12 @@ from fastdp.errors import SimulationError
 from fastdp.gpu.device.base import Action, DeviceArray
 from fastdp.gpu.kernels import motion as kernels
 from fastdp.gpu.kernels.reductions import SUM_COLUMNS
-from fastdp.gpu.kernels.status import BUILDS, HALTED, STEP, Reason, end_evaluation
+from fastdp.gpu.kernels.status import BEYOND, BUILDS, HALTED, STEP, Reason, end_evaluation
 from fastdp.gpu.motions import MOTIONS, Motion
 from fastdp.gpu.potential import CudaPotential
+from fastdp.gpu.selection import SelectionCounts
 from fastdp.gpu.system import Boundaries
+from fastdp.neighbours.selection import NeighbourLimit, Overflow
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation
 from fastdp.potential.compressed.closest_pair import closest_pair_error
@@ -74,10 +77,40 @@ class DeviceEngine:
         self._largest_kinetic = 0.0
         self._motion = Motion(0, np.ones(1), np.ones(1), 1.0, 1.0)
         self._builds = 0
+        self._beyond = self._reported_beyond = 0
 
     def supports(self, integrator: Integrator[Any]) -> bool:
         """Whether the engine can move atoms this way."""
         return type(integrator) in MOTIONS
+
+    def count_neighbours(self, limits: Sequence[NeighbourLimit]) -> None:
+        """Count neighbours beyond these limits wherever the list is built; to be called before `load`.
+
+        Parameters
+        ----------
+        limits : sequence of NeighbourLimit
+        """
+        if limits:
+            n_types = self._potential.device_model.n_types
+            self._system.neighbours.selection = SelectionCounts(self._device, limits, n_types)
+
+    def neighbours_beyond(self) -> list[Overflow]:
+        """Return, for each limit, the counts of pairs of types when they were first beyond it.
+
+        Empty if there was nothing new since this was last asked for, which costs no look at the device.
+        """
+        selection = self._system.neighbours.selection
+        if selection is None or self._beyond == self._reported_beyond:
+            return []
+        self._reported_beyond = self._beyond
+        return selection.read()
+
+    @property
+    def bytes(self) -> int:
+        """Memory on the device that grows with the number of atoms, once an integrator is loaded."""
+        own = [value for value in vars(self).values() if isinstance(value, DeviceArray)]
+        copies = sum(array.nbytes for array in (*own, *self._saved))
+        return self._system.bytes - self._system.fixed_bytes + copies
 
     def load(
         self,
@@ -117,8 +150,11 @@ class DeviceEngine:
         device.write(self._velocities, state.velocities)
         device.fill(self._trouble, 0)
         device.fill(system.neighbours.status, 0)
+        if system.neighbours.selection is not None:
+            system.neighbours.selection.clear()
         self._measure_kinetic()
         self._builds = 0
+        self._beyond = self._reported_beyond = 0
         self._build_list()
 
     def advance(self, steps: int, *, virial: bool) -> tuple[StepLog, bool]:
@@ -166,6 +202,7 @@ class DeviceEngine:
         self._reasons = Reason(int(word[HALTED]))
         self.number_of_builds += int(word[BUILDS]) - self._builds
         self._builds = int(word[BUILDS])
+        self._beyond = int(word[BEYOND])
         # A step that cannot be evaluated is counted, but has no energies.
         unfinished = bool(self._reasons & (Reason.LOST | Reason.TOO_CLOSE))
         log = device.read(self._log)[: int(word[STEP]) - unfinished]
@@ -235,8 +272,10 @@ class DeviceEngine:
         self._durations = device.upload(self._motion.durations)
         self._chain_positions = device.zeros(len(self._motion.masses), np.float64)
         self._chain_velocities = device.zeros(len(self._motion.masses), np.float64)
+        selection = system.neighbours.selection
         self._moving: tuple[DeviceArray, ...] = (
             system.neighbours.status,
+            *(() if selection is None else (selection.noted,)),
             system.neighbours.positions,
             system.neighbours.positions_at_build,
             system.neighbours.images,

@@ -9,6 +9,7 @@ from fastdp.gpu.device.base import Action, Device
 from fastdp.gpu.geometry import CellGeometry, cell_geometry
 from fastdp.gpu.kernels import cell_list, rows
 from fastdp.gpu.kernels.status import SIZE
+from fastdp.gpu.selection import SelectionCounts
 
 PLACES_AT_ONCE = 32
 """Rows grow by as much as a warp takes at a time."""
@@ -43,6 +44,8 @@ class DeviceNeighbours:
         Places in a row.
     type_start : (n_types + 1,) int64
         Sorted atoms of type t are type_start[t] … type_start[t + 1].
+    selection : SelectionCounts or None
+        Counts neighbours beyond what the model was trained to see, in lists that are built from now on.
     """
 
     def __init__(
@@ -75,7 +78,7 @@ class DeviceNeighbours:
         self.sorted_positions = device.empty((n, 3), np.float64)
         self.row_counts = device.zeros((n, n_types), np.int32)
         self.translations = device.upload(self.geometry.translations)
-        self._types = device.upload(types.astype(np.int32))
+        self.types = device.upload(types.astype(np.int32))
         self._table = device.upload(self.geometry.table)
         self._counts = device.upload(self.geometry.counts)
         self._key = device.zeros(n, np.int32)
@@ -84,6 +87,7 @@ class DeviceNeighbours:
         self._population = device.zeros(self._n_keys, np.int32)
         self._totals = device.zeros(n_tiles + 1, np.int32)
         self._starts = device.zeros(self._n_keys + 1, np.int32)
+        self.selection: SelectionCounts | None = None
         self.capacity = 0
         self.reserve(
             expected_neighbours(cell, periodic, positions, self.reach, len(self.geometry.translations))
@@ -141,7 +145,7 @@ class DeviceNeighbours:
                 n,
                 self._table,
                 self._counts,
-                self._types,
+                self.types,
                 self.positions_at_build,
                 self._key,
                 self._shift,
@@ -180,6 +184,7 @@ class DeviceNeighbours:
                     self.row_counts,
                 ),
             ),
+            *(() if self.selection is None else self.selection.actions(self)),
         ]
 
     def _place(self, at_build: bool) -> Action:

@@ -18,8 +18,11 @@ from fastdp.potential.base import Evaluation, Potential, Precision
 from fastdp.potential.compressed.closest_pair import closest_pair_error
 from fastdp.potential.compressed.compressed_model import CompressedModel
 
-BYTES_PER_ATOM_OF_A_RUN = 2 * (3 * 24 + 12) + 2 * 8 + 24
-"""Velocities, masses, and the saved start of a chunk."""
+BYTES_PER_ATOM_OF_A_RUN = 24 + 2 * 8 + 4 * 24 + 12
+"""Velocities, masses, and the saved start of a chunk: see `DeviceEngine.bytes`."""
+
+PRODUCTS = "gpu_products"
+"""Among the arrays of a checkpoint."""
 
 if TYPE_CHECKING:
     from fastdp.dynamics.engine import Engine
@@ -66,8 +69,12 @@ class CudaPotential(Potential):
         return self.model.cutoff
 
     def state_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the compressed model: it depends on the structure that it was made on."""
-        return self.model.arrays()
+        """Return the compressed model, which depends on the structure, and the way of multiplying."""
+        return {**self.model.arrays(), PRODUCTS: np.array(self.device_model.products.encode())}
+
+    def choices(self) -> dict[str, str]:
+        """Return how matrices are multiplied, where that could be otherwise."""
+        return {"gpu_products": self.device_model.products} if self.precision == "mixed" else {}
 
     def evaluate(
         self,

@@ -660,6 +660,8 @@ class DeepPotential:
     shortest_trained_distance : float or None
         Å, shortest pair in the training data if the file says so.
     origin : Origin
+    pair_part : PairPart or None
+        Tables of pairs that belong to the model (`fastdp.model.pair_part`).
     """
 
     type_names: tuple[str, ...]
@@ -668,6 +670,7 @@ class DeepPotential:
     precision: Precision
     shortest_trained_distance: float | None
     origin: Origin = field(repr=False)
+    pair_part: Any = None
 
     @property
     def n_types(self) -> int:
@@ -677,7 +680,8 @@ class DeepPotential:
     @property
     def cutoff(self) -> float:
         """Radius beyond which atoms do not see each other, Å."""
-        return self.descriptor.cutoff
+        reach = 0.0 if self.pair_part is None else self.pair_part.cutoff
+        return max(self.descriptor.cutoff, reach)
 
     @property
     def fingerprint(self) -> str:
@@ -697,6 +701,9 @@ def _parts(value: object) -> Iterator[bytes]:
     elif is_dataclass(value) and not isinstance(value, type):
         yield type(value).__name__.encode()
         for item in fields(value):
+            if item.name == "pair_part" and getattr(value, item.name) is None:
+                # Fingerprints of models without are older than this.
+                continue
             yield item.name.encode()
             yield from _parts(getattr(value, item.name))
     elif isinstance(value, tuple):

@@ -22,6 +22,7 @@ from fastdp.model.description import (
     StrippedEmbedding,
     TabulatedNetwork,
 )
+from fastdp.model.pair_part import PairPart
 from fastdp.model.suitability import why_not_compressed
 
 Lines = list[tuple[str, str]]
@@ -51,6 +52,7 @@ def summarise(description: DeepPotential) -> Lines:
         *descriptor_lines(description.descriptor, names),
         ("fitting networks", _networks(fittings, len(fitting.networks))),
         *fitting_lines(fitting, names),
+        *_pair_lines(description.pair_part),
         ("parameters", str(_number_of_parameters(description, (*embeddings, *fittings)))),
         ("trained in", _PRECISION[description.precision]),
         ("compressed by its trainer", _compressed(description, embeddings)),
@@ -181,6 +183,25 @@ def _parameter_lines(fitting: Any) -> Lines:
     if without:
         lines.append(("types without values", str(without)))
     return lines
+
+
+def _pair_lines(part: PairPart | None) -> Lines:
+    if part is None:
+        return []
+    tables = ", ".join(
+        f"{table.start:g} to {table.end:g} Å in {table.n_intervals} intervals" for table in part.tables
+    )
+    if part.switch is None:
+        return [("pair tables, added", tables)]
+    switch = part.switch
+    return [
+        ("pair table, at short range", tables),
+        (
+            "switch to the table",
+            f"where the nearest neighbour (soft minimum, {switch.softness:g} Å) comes from "
+            f"{switch.outer:g} to {switch.inner:g} Å",
+        ),
+    ]
 
 
 def _gives(fitting: Any) -> str:

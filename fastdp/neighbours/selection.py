@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import fastdp_ext.cell_list as cell_list
@@ -19,6 +20,30 @@ class Overflow(NamedTuple):
     """(n_types, n_types) most neighbours that a centre has."""
     overflowing: NDArray[np.int64]
     """(n_types, n_types) number of centres that have more than `selection`."""
+
+
+@dataclass(frozen=True, eq=False)
+class NeighbourLimit:
+    """How many neighbours a part of a model was trained to see.
+
+    Attributes
+    ----------
+    cutoff : float
+        Å.
+    selection : (n_types,) or (1,) int64
+        Of each type, or of all types together.
+    """
+
+    cutoff: float
+    selection: NDArray[np.int64]
+
+    def is_of_all_types(self, n_types: int) -> bool:
+        """Whether the limit is for the neighbours of all types together."""
+        return len(self.selection) != n_types
+
+    def by_type(self, n_types: int) -> NDArray[np.int64]:
+        """Return the limit of each type, (n_types,); zeros where it is for all together."""
+        return np.zeros(n_types, np.int64) if self.is_of_all_types(n_types) else self.selection
 
 
 def count_overflow(neighbours: VerletList, cutoff: float, selection: ArrayLike) -> Overflow:

@@ -79,7 +79,6 @@ def break_down(
     potential.evaluate(neighbours, result, virial=False)
     times = _times(potential, neighbours, result, seconds)
     potential.count_cycles(True)
-    neighbours.number_of_builds += 1  # the potential makes its buffers anew, with clocks
     counted = _times(potential, neighbours, result, seconds)
     ceilings = measure_ceilings(precision)
     cycles = potential.count_cycles(False).sum(axis=0)

@@ -63,11 +63,20 @@ class Potential(ABC):
     def cutoff(self) -> float:
         """Radius beyond which atoms do not see each other, Å."""
 
+    @property
+    def drops_neighbours(self) -> bool:
+        """Whether neighbours beyond the `sel` of a model are left out, as its trainer does."""
+        return False
+
     def state_arrays(self) -> dict[str, NDArray[Any]]:
         """Return what a checkpoint must hold for the very same potential to be made again.
 
         Empty if the model file alone determines the potential.
         """
+        return {}
+
+    def choices(self) -> dict[str, str]:
+        """Return what was chosen for this machine and may matter to the last digit, by the input's keys."""
         return {}
 
     def make_engine(self, state: State, skin: float) -> Engine | None:

@@ -237,8 +237,8 @@ def evaluate_batch(
     if np.any(r == 0.0):
         pair = int(np.argmin(r))
         i, j = int(batch.atoms[batch.centre[pair]]), int(batch.neighbour[pair])
-        raise coincidence(i, j)
-    near = np.flatnonzero(r <= description.cutoff)
+        raise too_close(i, j, "are on top of each other")
+    near = np.flatnonzero(r <= description.descriptor.cutoff)
     kind = fitting_kind(description.fitting)
     for centre_type in np.unique(batch.atom_types):
         if centre_type == VIRTUAL:
@@ -266,9 +266,19 @@ def evaluate_batch(
         )
 
 
-def coincidence(i: int, j: int) -> PairTooCloseError:
-    """Return the error that two atoms are in one place."""
-    return PairTooCloseError(f"atoms {i} and {j} are on top of each other", atoms=(i, j))
+def too_close(i: int, j: int, how: str) -> PairTooCloseError:
+    """Return the error that two atoms are too close; `how` ends its sentence."""
+    return PairTooCloseError(f"{_ATOMS.format(i, j)}{how}", atoms=(i, j))
+
+
+def renumbered(error: PairTooCloseError, numbers: NDArray[np.integer]) -> PairTooCloseError:
+    """Return an error of `too_close` with the atoms' numbers looked up in `numbers`."""
+    before = _ATOMS.format(*error.atoms)
+    i, j = (int(numbers[atom]) for atom in error.atoms)
+    return too_close(i, j, error.reason.removeprefix(before))
+
+
+_ATOMS = "atoms {} and {} "
 
 
 def _chunks(first: NDArray[np.integer]) -> Iterator[tuple[int, int]]:

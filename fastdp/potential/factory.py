@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdp.errors import BackendError, UnsupportedModelError
+from fastdp.errors import BackendError, CheckpointError, UnsupportedModelError
 from fastdp.model.description import DeepPotential, EnergyFitting
 from fastdp.model.parameters import bind_parameters
 from fastdp.model.suitability import why_not_compressed
 from fastdp.potential.base import Potential, Precision
 from fastdp.potential.batches import Parameters
 from fastdp.potential.reference import ReferencePotential
+from fastdp.potential.sum import with_addends
+from fastdp.potential.terms.addends import make_addends
+from fastdp.potential.terms.base import Term
+from fastdp.potential.terms.own import without_tables
 from fastdp.structure.structure import Structure
 from fastdp.structure.types import match_types
 
 if TYPE_CHECKING:
+    from fastdp.gpu.device.base import Device
     from fastdp.gpu.layout import Products
     from fastdp.potential.compressed.compressed_model import CompressedModel
     from fastdp.potential.compressed.measurement import Atoms
@@ -37,8 +43,8 @@ class Request:
     precision : {"double", "mixed"}
     tolerance : float
         eV/Å, rms force error of a compressed potential.
-    gpu_products : {"full", "tf32", "tf32x3"}
-        How a GPU multiplies float32 matrices.
+    gpu_products : {"auto", "full", "tf32", "tf32x3"}
+        How a GPU multiplies float32 matrices; "auto" the faster of "full" and "tf32x3" on the card.
     report : callable
         Told what is done and what came out.
     state : mapping of str to array or None
@@ -49,7 +55,7 @@ class Request:
     structure: Structure
     precision: Precision
     tolerance: float
-    gpu_products: Products
+    gpu_products: Products | Literal["auto"]
     report: Callable[[str], None]
     state: Mapping[str, NDArray[Any]] | None
 
@@ -75,11 +81,12 @@ def make_potential(
     backend: str = "auto",
     precision: Precision = "double",
     tolerance: float = 1e-5,
-    gpu_products: Products = "full",
+    gpu_products: Products | Literal["auto"] = "auto",
     report: Callable[[str], None] = lambda _: None,
     state: Mapping[str, NDArray[Any]] | None = None,
     frame_parameters: Sequence[float] | None = None,
     atom_parameters: Sequence[float] | None = None,
+    terms: Sequence[Term] = (),
     ranks: int = 1,
 ) -> Potential:
     """Make a potential for a structure.
@@ -96,14 +103,16 @@ def make_potential(
         Of the kernels; the reference is always double.
     tolerance : float
         eV/Å, rms force error of the compressed potential.
-    gpu_products : {"full", "tf32", "tf32x3"}
-        How a GPU multiplies float32 matrices.
+    gpu_products : {"auto", "full", "tf32", "tf32x3"}
+        How a GPU multiplies float32 matrices; "auto" the faster of "full" and "tf32x3" on the card.
     report : callable
         Told, line by line, what is done and what came out.
     state : mapping of str to array, optional
         `Potential.state_arrays()` of an earlier potential, to get the very same again.
     frame_parameters, atom_parameters : sequence of float, optional
         fparam, and aparam of all atoms alike, where the model takes them.
+    terms : sequence of Term
+        Added to the model's energy, see `fastdp.potential.terms.registry.make_terms`.
     ranks : int
         That share the structure; a GPU serves one as yet.
 
@@ -122,11 +131,15 @@ def make_potential(
     """
     description = with_parameters(description, frame_parameters, atom_parameters)
     unsuitable = why_not_compressed(description)
+    if unsuitable is None and backend != "reference":
+        # Tables that are simply added to the model are terms like any other.
+        description, own = without_tables(description)
+        terms = (*own, *terms)
     if backend == "auto" and unsuitable is not None:
         backend = "reference"
         report(f"backend: reference (slow), because the model {unsuitable}")
     elif backend == "auto":
-        backend, reason = _fastest_backend(ranks)
+        backend, reason = _fastest_backend(ranks, bool(terms))
         report(f"backend: {backend} (chosen automatically: {reason})")
     else:
         report(f"backend: {backend}")
@@ -134,6 +147,11 @@ def make_potential(
         raise BackendError(
             f'backend = "cuda" serves one process as yet, and there are {ranks} ranks: start one, or use '
             'backend = "cpu"'
+        )
+    if backend == "cuda" and terms:
+        raise BackendError(
+            'backend = "cuda" makes whole steps on the card, and further terms (zbl, table, d3) have no '
+            'kernels there as yet: use backend = "cpu", or leave the terms out'
         )
     maker = BACKENDS.get(backend)
     if maker is None:
@@ -145,7 +163,11 @@ def make_potential(
             f"{description.origin.path}: the backend {backend!r} does not evaluate it, because the model "
             f'{unsuitable}; set backend = "reference"'
         )
-    return maker(Request(description, structure, precision, tolerance, gpu_products, report, state))
+    addends = make_addends(terms, specified=backend == "reference", ranks=ranks)
+    for term in terms:
+        report(f"further term: {term.describe()}")
+    potential = maker(Request(description, structure, precision, tolerance, gpu_products, report, state))
+    return with_addends(potential, addends)
 
 
 def with_parameters(
@@ -191,7 +213,9 @@ def _cpu(request: Request) -> Potential:
     # Numba takes a second to import; the reference does without it.
     from fastdp.potential.compressed.potential import CompressedPotential
 
-    return CompressedPotential(_compressed_model(request), request.precision)
+    return CompressedPotential(
+        _compressed_model(request, meanwhile=request.precision == "mixed"), request.precision
+    )
 
 
 @backend("cuda")
@@ -204,8 +228,11 @@ def _cuda(request: Request) -> Potential:
     from fastdp.gpu.potential import CudaPotential
 
     model = _compressed_model(request)
-    potential = CudaPotential(model, device, request.precision, request.gpu_products)
-    if request.gpu_products == "tf32":
+    products = request.gpu_products
+    if products == "auto":
+        products = _products(request, device, model)
+    potential = CudaPotential(model, device, request.precision, products)
+    if products == "tf32":
         from fastdp.gpu.accuracy import force_difference
 
         error = force_difference(potential, CudaPotential(model, device), _atoms(request))
@@ -216,15 +243,54 @@ def _cuda(request: Request) -> Potential:
     return potential
 
 
-def _compressed_model(request: Request) -> CompressedModel:
-    """Return the model compressed for the structure, or that of the state."""
+def _products(request: Request, device: Device, model: CompressedModel) -> Products:
+    """Return the way of multiplying of the run that is continued, or the fastest on this card."""
+    from fastdp.gpu.layout import Products
+    from fastdp.gpu.potential import PRODUCTS
+    from fastdp.gpu.trial import choose_products
+
+    if request.precision == "double":
+        return "full"
+    if request.state:
+        # Runs from before there was a choice have none in their checkpoints.
+        known = bytes(request.state.get(PRODUCTS, np.array(b"full"))[()]).decode(errors="replace")
+        if known not in get_args(Products):
+            raise CheckpointError(
+                f"the checkpoint has products of float32 matrices {known!r}, which are unknown"
+            )
+        request.report(f"products of float32 matrices: {known}, as in the checkpoint")
+        return cast("Products", known)
+    types = match_types(request.structure.symbols, request.description.type_names)
+    counts = np.bincount(types, minlength=model.n_types).tolist()
+    chosen, seconds = choose_products(device, model, counts)
+    times = ", ".join(f"{name} {1e3 * time:.3g} ms" for name, time in seconds.items())
+    request.report(
+        f"products of float32 matrices: {chosen}, by a trial of the networks of a step ({times}); "
+        f'gpu_products = "{chosen}" asks for the same'
+    )
+    return chosen
+
+
+def _compressed_model(request: Request, *, meanwhile: bool = False) -> CompressedModel:
+    """Return the model compressed for the structure, or that of the state.
+
+    If `meanwhile`, float32 kernels are compiled at the same time.
+    """
     from fastdp.potential.compressed.compressed_model import CompressedModel
+    from fastdp.potential.compressed.meanwhile import compiled_meanwhile
     from fastdp.potential.compressed.prepare import prepare
 
     if request.state:
         request.report("compressed potential: as in the checkpoint")
         return CompressedModel.from_arrays(request.state)
-    return prepare(request.description, _atoms(request), request.tolerance, request.report)
+    activations = {layer.activation for net in request.description.fitting.networks for layer in net.layers}
+    return prepare(
+        request.description,
+        _atoms(request),
+        request.tolerance,
+        request.report,
+        (lambda: compiled_meanwhile(sorted(activations))) if meanwhile else nullcontext,
+    )
 
 
 def _atoms(request: Request) -> Atoms:
@@ -240,10 +306,12 @@ def _atoms(request: Request) -> Atoms:
     )
 
 
-def _fastest_backend(ranks: int) -> tuple[str, str]:
+def _fastest_backend(ranks: int, further_terms: bool) -> tuple[str, str]:
     """Return the backend that "auto" means on this machine, and why."""
     if ranks > 1:
         return "cpu", "there are several ranks"
+    if further_terms:
+        return "cpu", "further terms are evaluated there only"
     from fastdp.gpu.device.choice import why_no_card
 
     reason = why_no_card()

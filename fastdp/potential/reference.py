@@ -13,15 +13,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdp.errors import PairTooCloseError, UnsupportedModelError
 from fastdp.model.description import Array, DeepPotential, EnergyFitting
+from fastdp.model.pair_part import PairPartValues, evaluate_pair_part
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential
 from fastdp.potential.batches import (
+    VIRTUAL,
     PairBatch,
     Parameters,
     batches_of_list,
     batches_of_pairs,
-    coincidence,
     evaluate_batch,
+    renumbered,
+    too_close,
 )
 
 
@@ -71,6 +74,11 @@ class ReferencePotential(Potential):
         """Radius beyond which atoms do not see each other, Å."""
         return self.description.cutoff
 
+    @property
+    def drops_neighbours(self) -> bool:
+        """Whether the nearest `selection` are kept only."""
+        return not self.every_neighbour
+
     def evaluate(
         self,
         neighbours: VerletList,
@@ -116,8 +124,7 @@ class ReferencePotential(Potential):
                 try:
                     self._add(found, batches_of_list(neighbours, int(start), int(stop)), parameters)
                 except PairTooCloseError as error:
-                    i, j = (int(neighbours.row_identifiers[row]) for row in error.atoms)
-                    raise coincidence(i, j) from None
+                    raise renumbered(error, neighbours.row_identifiers) from None
         n_atoms, order = neighbours.n_atoms, neighbours.order
         result.atomic_energies[order] = found.atomic_energies[:n_atoms]
         result.forces[order] = found.forces[:n_atoms]
@@ -164,11 +171,59 @@ class ReferencePotential(Potential):
 
     def _add(self, result: Evaluation, batches: Iterable[PairBatch], parameters: Parameters) -> None:
         for batch in batches:
+            tables = self._tables(batch)
+            shares = np.ones(len(batch.atoms)) if tables is None else tables.network_weights
+            # Of the pairs of the batch with the row that its atoms have.
+            first = batch.atoms[0] if len(batch.atoms) else 0
             for part in evaluate_batch(
                 self.description, batch, parameters, truncate=not self.every_neighbour
             ):
-                g = part.pair_gradients(np.ones((len(part.atoms), 1)))
+                g = part.pair_gradients(shares[part.atoms - first][:, None])
                 result.atomic_energies[part.atoms] = part.fitted.values[:, 0]
-                np.add.at(result.forces, part.centre, g)
-                np.subtract.at(result.forces, part.neighbour, g)
-                result.virial -= g.T @ part.vectors
+                _book(result, part.centre, part.neighbour, g, part.vectors)
+            if tables is None:
+                continue
+            real = batch.atom_types != VIRTUAL
+            energies = result.atomic_energies[batch.atoms]
+            mixed, pull = tables.combined(energies, batch.centre)
+            result.atomic_energies[batch.atoms[real]] = mixed[real]
+            r = np.linalg.norm(batch.vectors, axis=1, keepdims=True)
+            g = pull[:, None] * batch.vectors / r
+            _book(result, batch.atoms[batch.centre], batch.neighbour, g, batch.vectors)
+
+    def _tables(self, batch: PairBatch) -> PairPartValues | None:
+        """Return the values of the tables that belong to the model, if it has any."""
+        part = self.description.pair_part
+        if part is None:
+            return None
+        r = np.linalg.norm(batch.vectors, axis=1)
+        if r.min(initial=np.inf) < part.shortest:
+            pair = int(np.argmin(r))
+            i, j = int(batch.atoms[batch.centre[pair]]), int(batch.neighbour[pair])
+            raise too_close(
+                i,
+                j,
+                f"are {r[pair]:.4f} Å apart, and the model's table of pair energies begins at "
+                f"{part.shortest:.4f} Å",
+            )
+        return evaluate_pair_part(
+            part,
+            batch.atom_types,
+            batch.centre,
+            batch.neighbour_types,
+            batch.vectors,
+            truncate=not self.every_neighbour,
+        )
+
+
+def _book(
+    result: Evaluation,
+    centre: NDArray[np.integer],
+    neighbour: NDArray[np.integer],
+    gradients: Array,
+    vectors: Array,
+) -> None:
+    """Add gradients ∂E/∂r_ij of pairs to forces and virial."""
+    np.add.at(result.forces, centre, gradients)
+    np.subtract.at(result.forces, neighbour, gradients)
+    result.virial -= gradients.T @ vectors

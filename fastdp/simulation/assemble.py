@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,12 +17,12 @@ from fastdp.config.settings import run_settings, velocity_settings
 from fastdp.dynamics.state import State
 from fastdp.dynamics.velocities import prepare_velocities
 from fastdp.model.description import DeepPotential
+from fastdp.neighbours.selection import Overflow
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.output.checkpoint import Checkpoint
 from fastdp.parallel.communicator import SERIAL, Communicator
 from fastdp.potential.base import Potential
 from fastdp.potential.factory import make_potential
-from fastdp.potential.reference import ReferencePotential
 from fastdp.simulation.audit import Audit
 from fastdp.simulation.device_simulation import DeviceSimulation
 from fastdp.simulation.further import further_files, make_further_models, read_further_models
@@ -83,6 +84,7 @@ def make_ready(
         gpu_products=table.gpu_products,
         report=reporter.message,
         state=None if checkpoint is None else potential_state_of(checkpoint),
+        terms=inputs.terms,
         ranks=ranks,
     )
     if checkpoint is None and ranks == 1:
@@ -159,14 +161,21 @@ def build_simulation(
             reporter.warning(line)
         started = True
 
+    def warn_of_counts(counts: Sequence[Overflow]) -> None:
+        for line in watch.warnings_of(counts):
+            reporter.warning(line)
+
     engine = potential.make_engine(state, neighbours.skin)
-    kind = Simulation if engine is None else partial(DeviceSimulation, engine=engine)
+    kind: Callable[..., Simulation] = Simulation
+    if engine is not None:
+        engine.count_neighbours(watch.limits)
+        kind = partial(DeviceSimulation, engine=engine, when_beyond=warn_of_counts)
     return kind(
         state,
         potential,
         neighbours,
         run_settings(inputs.configuration),
-        provenance=provenance(inputs),
+        provenance=provenance(inputs, potential),
         potential_state=potential.state_arrays(),
         reporter=reporter,
         checkpoint=checkpoint,
@@ -221,15 +230,16 @@ def overflow_watch(inputs: Inputs, potential: Potential) -> OverflowWatch:
     inputs : Inputs
     potential : Potential
     """
-    return OverflowWatch(inputs.description, truncates=isinstance(potential, ReferencePotential))
+    return OverflowWatch(inputs.description, truncates=potential.drops_neighbours)
 
 
-def provenance(inputs: Inputs) -> Provenance:
+def provenance(inputs: Inputs, potential: Potential) -> Provenance:
     """Return what trajectory and checkpoints say about where the run comes from.
 
     Parameters
     ----------
     inputs : Inputs
+    potential : Potential
 
     Returns
     -------
@@ -237,18 +247,19 @@ def provenance(inputs: Inputs) -> Provenance:
     """
     configuration = inputs.configuration
     table = configuration.potential
-    products = "" if table.gpu_products == "full" else f", products {table.gpu_products}"
+    products = "" if table.gpu_products == "auto" else f", products {table.gpu_products}"
     return Provenance(
         input_text=resolved_text(configuration),
         model_file=Path(table.model).name,
         model_sha256=inputs.description.origin.sha256,
         potential=(
             f"{table.backend}, {table.precision}, tolerance {table.tolerance!r} eV/Å{products}"
-            f"{_choices(table)}"
+            f"{_choices(table)}{''.join(f', {term.describe()}' for term in inputs.terms)}"
         ),
         structure=f"{Path(configuration.structure.file).name} (sha256 {_fingerprint(inputs.structure)})",
         seed=configuration.velocities.seed,
         author=_user(),
+        choices=potential.choices(),
     )
 
 

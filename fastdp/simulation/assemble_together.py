@@ -22,7 +22,7 @@ from fastdp.parallel.grid import Shape
 from fastdp.parallel.threads import thread_limits
 from fastdp.potential.base import Potential
 from fastdp.potential.factory import make_potential
-from fastdp.potential.reference import ReferencePotential
+from fastdp.potential.terms.base import Term
 from fastdp.simulation.assemble import audits, initial_state, make_ready, provenance
 from fastdp.simulation.further import further_files, make_further_models_together
 from fastdp.simulation.inputs import Inputs
@@ -83,13 +83,13 @@ def build_together(
         # The cores of the other ranks, which wait, are free.
         with thread_limits():
             made = make_ready(inputs, threads, reporter, checkpoint=checkpoint, ranks=communicator.size)
-        return made, (inputs.description, provenance(inputs), made.state_arrays())
+        return made, (inputs.description, provenance(inputs, made), made.state_arrays(), inputs.terms)
 
     prepared = communicator.on_root(prepare)
     potential, shared = prepared if prepared is not None else (None, None)
-    description, origin, potential_state = communicator.broadcast(shared)
+    description, origin, potential_state, terms = communicator.broadcast(shared)
     if potential is None:
-        potential = _potential_from(description, configuration, potential_state, communicator.size)
+        potential = _potential_from(description, configuration, potential_state, terms, communicator.size)
 
     # The cores of the other ranks, which wait, are free.
     models = make_further_models_together(inputs, configuration, communicator, reporter, thread_limits)
@@ -105,9 +105,7 @@ def build_together(
         state.identifiers,
         communicator,
     )
-    watch = OverflowWatch(
-        description, truncates=isinstance(potential, ReferencePotential), communicator=communicator
-    )
+    watch = OverflowWatch(description, truncates=potential.drops_neighbours, communicator=communicator)
 
     def warn_of_overflow(built: VerletList) -> None:
         for line in watch.warnings(built):
@@ -148,7 +146,11 @@ def balance_settings(configuration: Configuration) -> BalanceSettings:
 
 
 def _potential_from(
-    description: DeepPotential, configuration: Configuration, state: Mapping[str, NDArray[Any]], ranks: int
+    description: DeepPotential,
+    configuration: Configuration,
+    state: Mapping[str, NDArray[Any]],
+    terms: tuple[Term, ...],
+    ranks: int,
 ) -> Potential:
     """Return the potential that rank 0 has made."""
     table = configuration.potential
@@ -160,6 +162,7 @@ def _potential_from(
         precision=table.precision,
         tolerance=table.tolerance,
         state=state,
+        terms=terms,
         ranks=ranks,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -140,7 +140,8 @@ class Audit:
     ) -> None:
         self._communicator = communicator
         self._potential = potential
-        self._description = description
+        # Tables that are added to the model are exact, and not part of what is compared.
+        self._description = replace(description, pair_part=None)
         self._neighbours = neighbours
         self._tolerance = tolerance
         self._n_atoms = n_atoms

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastdp.dynamics.engine import Engine
@@ -9,6 +10,7 @@ from fastdp.dynamics.factory import make_integrator
 from fastdp.dynamics.integrator import Integrator
 from fastdp.dynamics.snapshot import Snapshot
 from fastdp.errors import NonFiniteError, SimulationError, UnsupportedModelError
+from fastdp.neighbours.selection import Overflow
 from fastdp.simulation.guards import check_step
 from fastdp.simulation.simulation import Simulation
 from fastdp.simulation.trigger import EverySteps
@@ -24,6 +26,8 @@ class DeviceSimulation(Simulation):
     ----------
     engine : Engine
         For the atoms of the state.
+    when_beyond : callable, optional
+        Given the counts of neighbours beyond the engine's limits when there is something new.
     **others
         As `Simulation`.
 
@@ -33,9 +37,16 @@ class DeviceSimulation(Simulation):
         If the engine cannot make the steps of a stage.
     """
 
-    def __init__(self, *arguments: Any, engine: Engine, **others: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        engine: Engine,
+        when_beyond: Callable[[Sequence[Overflow]], object] = lambda _: None,
+        **others: Any,
+    ) -> None:
         super().__init__(*arguments, **others)
         self._engine = engine
+        self._when_beyond = when_beyond
         self._loaded: Integrator[Any] | None = None
         self._on_host = True
         self._builds_on_device = 0
@@ -69,6 +80,9 @@ class DeviceSimulation(Simulation):
             log, halted = self._engine.advance(steps, virial=virial)
         self._builds_on_device += self._engine.number_of_builds - before
         self._on_host = False
+        beyond = self._engine.neighbours_beyond()
+        if beyond:
+            self._when_beyond(beyond)
         for energies in zip(log.potential_energy, log.kinetic_energy, log.bath_energy, strict=True):
             stage.step += 1
             state.step += 1

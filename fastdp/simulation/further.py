@@ -19,6 +19,7 @@ from fastdp.parallel.communicator import SERIAL, Communicator
 from fastdp.potential.atomic_tensors import TensorModel
 from fastdp.potential.base import Potential
 from fastdp.potential.factory import make_potential, with_parameters
+from fastdp.potential.terms.base import Term
 from fastdp.simulation.candidate_frames import load_dpdata
 from fastdp.simulation.committee import Committee, CommitteeSettings
 from fastdp.simulation.inputs import Inputs
@@ -42,10 +43,13 @@ class FurtherDescriptions:
         With their parameters held at the values of the input file.
     tensors : tuple of DeepPotential
         One for each `[[tensor]]`.
+    terms : tuple of Term
+        Added to each model of the committee, as to the one that drives.
     """
 
     committee: tuple[DeepPotential, ...]
     tensors: tuple[DeepPotential, ...]
+    terms: tuple[Term, ...] = ()
 
     @property
     def cutoff(self) -> float:
@@ -118,7 +122,7 @@ def read_further_models(inputs: Inputs, reporter: Reporter, *, ranks: int = 1) -
                 "run on one rank, or leave this [[tensor]] out"
             )
         tensors.append(description)
-    return FurtherDescriptions(tuple(committee), tuple(tensors))
+    return FurtherDescriptions(tuple(committee), tuple(tensors), tuple(inputs.terms))
 
 
 def make_further_models(
@@ -161,6 +165,7 @@ def make_further_models(
                 tolerance=table.tolerance,
                 report=reporter.message,
                 state=None if states is None else states[number],
+                terms=descriptions.terms,
             )
         )
     tensors = tuple(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -11,10 +12,13 @@ from numpy.typing import NDArray
 
 from fastdp.config.load import InputFile
 from fastdp.config.schema import Configuration, PotentialTable
+from fastdp.config.settings import term_settings
 from fastdp.errors import ConfigurationError, InputError
 from fastdp.model.description import DeepPotential
 from fastdp.model.readers.registry import read_model
 from fastdp.potential.factory import with_parameters
+from fastdp.potential.terms.base import Term
+from fastdp.potential.terms.registry import make_terms
 from fastdp.structure.checks import check_structure
 from fastdp.structure.read import read_structure
 from fastdp.structure.structure import Structure
@@ -40,12 +44,15 @@ class Inputs:
         The atoms.
     types : (n_atoms,) int32
         The model's type of each atom.
+    terms : tuple of Term
+        What is added to the model.
     """
 
     configuration: Configuration
     description: DeepPotential
     structure: Structure
     types: NDArray[np.int32]
+    terms: tuple[Term, ...] = ()
 
 
 def read_inputs(input_file: InputFile, *further_checks: Callable[[], object]) -> Inputs:
@@ -87,11 +94,15 @@ def read_inputs(input_file: InputFile, *further_checks: Callable[[], object]) ->
             types = problems.collect(
                 lambda: match_types(structure.symbols, description.type_names), prefix=f"{table.file}: "
             )
+    terms: list[Term] = []
+    if description is not None:
+        for settings in term_settings(configuration.potential):
+            terms += problems.collect(partial(make_terms, [settings], description.type_names)) or ()
     for check in further_checks:
         problems.collect(check)
     if problems.found or description is None or structure is None or types is None:
         raise ConfigurationError(str(input_file.path), problems.found)
-    return Inputs(configuration, description, structure, types)
+    return Inputs(configuration, description, structure, types, tuple(terms))
 
 
 def _read_model(table: PotentialTable) -> DeepPotential:

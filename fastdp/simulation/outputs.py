@@ -245,4 +245,5 @@ def _parameters(provenance: Provenance) -> dict[str, str | int]:
         "structure": provenance.structure,
         "seed": provenance.seed,
         "fastdp_version": fastdp.__version__,
+        **provenance.choices,
     }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdp.model.description import DeepPotential
-from fastdp.neighbours.selection import Overflow, count_overflow
+from fastdp.neighbours.selection import NeighbourLimit, Overflow, count_overflow
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.parallel.communicator import SERIAL, Communicator
 
@@ -39,6 +39,13 @@ class OverflowWatch:
         n_types = description.n_types
         self._reported = [np.zeros((n_types, n_types), dtype=bool) for _ in self._parts]
 
+    @property
+    def limits(self) -> tuple[NeighbourLimit, ...]:
+        """What the parts of the model's descriptor were trained to see."""
+        return tuple(
+            NeighbourLimit(part.cutoff, np.array(part.selection, dtype=np.int64)) for part in self._parts
+        )
+
     def warnings(self, neighbours: VerletList) -> list[str]:
         """Return one line for each pair of types that overflows for the first time.
 
@@ -47,18 +54,32 @@ class OverflowWatch:
         neighbours : VerletList
             Just built.
         """
+        n_types, counts = len(self._names), []
+        for limit in self.limits:
+            own = count_overflow(neighbours, limit.cutoff, limit.by_type(n_types))
+            counts.append(
+                Overflow(self._communicator.maximum(own.largest), self._communicator.sum(own.overflowing))
+            )
+        return self.warnings_of(counts)
+
+    def warnings_of(self, counts: Sequence[Overflow]) -> list[str]:
+        """Return one line for each pair of types that overflows for the first time.
+
+        Parameters
+        ----------
+        counts : sequence of Overflow
+            Of all atoms, for each of `limits`.
+        """
         lines = []
-        for part, reported in zip(self._parts, self._reported, strict=True):
-            if len(part.selection) == len(self._names):
-                lines += self._by_type(neighbours, part, reported)
-            else:
-                lines += self._all_together(neighbours, part, reported)
+        for limit, found, reported in zip(self.limits, counts, self._reported, strict=True):
+            say = self._all_together if limit.is_of_all_types(len(self._names)) else self._by_type
+            lines += say(limit.selection, found, reported)
         return lines
 
-    def _by_type(self, neighbours: VerletList, part: Any, reported: NDArray[np.bool_]) -> list[str]:
-        names, selection = self._names, part.selection
-        own = count_overflow(neighbours, part.cutoff, selection)
-        found = Overflow(self._communicator.maximum(own.largest), self._communicator.sum(own.overflowing))
+    def _by_type(
+        self, selection: NDArray[np.int64], found: Overflow, reported: NDArray[np.bool_]
+    ) -> list[str]:
+        names = self._names
         new = (found.overflowing > 0) & ~reported
         reported |= new
         return [
@@ -68,13 +89,13 @@ class OverflowWatch:
             for centre, other in np.argwhere(new)
         ]
 
-    def _all_together(self, neighbours: VerletList, part: Any, reported: NDArray[np.bool_]) -> list[str]:
+    def _all_together(
+        self, selection: NDArray[np.int64], found: Overflow, reported: NDArray[np.bool_]
+    ) -> list[str]:
         """Judge by the most neighbours of each type: one atom need not have all of these at once."""
-        names, limit = self._names, int(part.selection[0])
-        none = np.zeros(len(names), dtype=np.int64)
-        largest = self._communicator.maximum(count_overflow(neighbours, part.cutoff, none).largest)
+        names, limit = self._names, int(selection[0])
         lines = []
-        for centre, counts in enumerate(largest):
+        for centre, counts in enumerate(found.largest):
             if counts.sum() > limit and not reported[centre, centre]:
                 reported[centre] = True
                 lines.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -161,6 +162,8 @@ class Provenance:
         Seed of the initial velocities.
     author : str
         Name for the trajectory's `author`.
+    choices : mapping of str to str
+        What was chosen automatically, as the input would ask for it.
     """
 
     input_text: str = ""
@@ -170,3 +173,4 @@ class Provenance:
     structure: str = ""
     seed: int = 0
     author: str = "unknown"
+    choices: Mapping[str, str] = field(default_factory=dict)

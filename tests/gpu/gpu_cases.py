@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 
 import ase.build
@@ -23,6 +24,7 @@ from fastdp.potential.compressed.compressed_model import CompressedModel
 from fastdp.potential.compressed.measurement import Atoms
 from fastdp.potential.compressed.tuning import compress
 from fastdp.simulation.device_simulation import DeviceSimulation
+from fastdp.simulation.overflow import OverflowWatch
 from fastdp.simulation.settings import (
     CheckpointSettings,
     OutputSettings,
@@ -33,7 +35,9 @@ from fastdp.simulation.settings import (
 )
 from fastdp.simulation.simulation import Simulation
 
-SIMULATED = bool(config.ENABLE_CUDASIM)
+SMALL = bool(config.ENABLE_CUDASIM) or os.environ.get("FASTDP_GPU_TESTS") == "small"
+"""In the simulator, and under compute-sanitizer (`benchmarks/sanitize_gpu.py`)."""
+
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 MASSES = (15.999, 1.008, 58.69)
 SKIN = 0.5
@@ -41,7 +45,7 @@ SKIN = 0.5
 
 def size(small: int, large: int) -> int:
     """Return a number of atoms for the simulator or for a card."""
-    return small if SIMULATED else large
+    return small if SMALL else large
 
 
 def shared() -> Path:
@@ -167,11 +171,25 @@ def run_settings(
 
 
 def simulation(
-    run: RunSettings, state: State, potential: Potential, skin: float = SKIN, **options: object
+    run: RunSettings,
+    state: State,
+    potential: Potential,
+    skin: float = SKIN,
+    watch: OverflowWatch | None = None,
+    said: list[str] | None = None,
+    **options: object,
 ) -> Simulation:
-    """Return a run, on the device where the potential has an engine."""
+    """Return a run, on the device where the potential has an engine.
+
+    `said` takes what `watch` says of neighbours in the course of the run.
+    """
     neighbours = VerletList(potential.cutoff, skin, state.cell, state.periodic, state.types)
     engine = potential.make_engine(state, skin)
+    if watch is not None and said is not None:
+        options["when_built"] = lambda built: said.extend(watch.warnings(built))
     if engine is None:
         return Simulation(state, potential, neighbours, run, **options)
+    if watch is not None and said is not None:
+        engine.count_neighbours(watch.limits)
+        options["when_beyond"] = lambda counts: said.extend(watch.warnings_of(counts))
     return DeviceSimulation(state, potential, neighbours, run, engine=engine, **options)

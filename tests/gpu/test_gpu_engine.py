@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -24,11 +25,14 @@ from fastdp.dynamics.state import State
 from fastdp.errors import NonFiniteError, PairTooCloseError, RunawayTemperatureError, SimulationError
 from fastdp.gpu.device.base import Device
 from fastdp.gpu.engine import DeviceEngine
-from fastdp.gpu.potential import CudaPotential
+from fastdp.gpu.potential import BYTES_PER_ATOM_OF_A_RUN, CudaPotential
+from fastdp.neighbours.selection import NeighbourLimit
+from fastdp.neighbours.verlet_list import VerletList
 from fastdp.output.checkpoint import load_latest
 from fastdp.potential.base import Evaluation
 from fastdp.potential.compressed.measurement import Atoms
 from fastdp.potential.compressed.potential import CompressedPotential
+from fastdp.simulation.overflow import OverflowWatch
 from fastdp.simulation.record import state_of as state_of_checkpoint
 from fastdp.simulation.settings import GuardSettings, RunSettings
 
@@ -102,16 +106,35 @@ def engine_of(
     return DeviceEngine(potential, state, skin, chunk), state, evaluation
 
 
+def test_memory_is_forecast_as_it_is_taken(device: Device) -> None:
+    """By `memory_lines`, from the arrays of an evaluation; the rest is a run's."""
+    engine, state, evaluation = engine_of(device, moving_atoms())
+    engine.load(state, evaluation, make_integrator(NVE), 1e5)
+    system = engine._system
+    per_atom = (engine.bytes - system.bytes + system.fixed_bytes) / state.n_atoms
+    # Besides the atoms': the thermostat, sums and the log, some kilobytes whatever the number of atoms.
+    fixed = (
+        sum(array.nbytes for array in (engine._log, engine._partial, engine._scalars, engine._trouble))
+        + 4 * 8
+        + 2 * 8
+        + engine._scalars.nbytes
+        + system.neighbours.status.nbytes
+    )
+    assert per_atom - fixed / state.n_atoms == pytest.approx(BYTES_PER_ATOM_OF_A_RUN)
+
+
 def test_nothing_is_read_within_a_chunk(device: Device) -> None:
     engine, state, evaluation = engine_of(device, moving_atoms(), temperature=HOT, skin=0.2)
     integrator = make_integrator(NVT)
     integrator.initialise(state)
+    engine.count_neighbours([NeighbourLimit(3.0, np.array([100, 100]))])
     engine.load(state, evaluation, integrator, 1e5)
     before = device.reads
     log, halted = engine.advance(10, virial=True)
     assert not halted
     assert len(log) == 10
     assert engine.number_of_builds >= 1
+    assert engine.neighbours_beyond() == []
     # The error word and the log, once each, however many steps there are.
     assert device.reads - before == 2
     before = device.reads
@@ -167,6 +190,40 @@ def test_a_chunk_is_replayed_with_longer_rows(device: Device, monkeypatch: pytes
     np.testing.assert_array_equal(short.velocities, long.velocities)
     np.testing.assert_array_equal(first.potential_energy, second.potential_energy)
     np.testing.assert_array_equal(first.bath_energy, second.bath_energy)
+
+
+def narrow_watch(cutoff: float) -> OverflowWatch:
+    """Two parts: one knew few neighbours of each type, the other few of all types in a shorter range."""
+    parts = (SimpleNamespace(cutoff=cutoff, selection=(1, 2)), SimpleNamespace(cutoff=2.5, selection=(3,)))
+    description = SimpleNamespace(
+        type_names=("O", "H"), n_types=2, descriptor=SimpleNamespace(parts=parts), cutoff=cutoff
+    )
+    return OverflowWatch(description, truncates=False)
+
+
+def test_neighbours_beyond_sel_are_counted_as_on_the_cpu(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of a chunk, which is done again because the rows are too short."""
+    monkeypatch.setattr("fastdp.gpu.neighbours.PLACES_AT_ONCE", 1)
+    monkeypatch.setattr("fastdp.gpu.neighbours.SPARE", 1.0)
+    monkeypatch.setattr("fastdp.gpu.neighbours.expected_neighbours", lambda *_: 2)
+    _, _, model = compressed_case("open boundaries", 1e-4)
+    said: dict[str, list[str]] = {"gpu": [], "cpu": []}
+    for name, potential in (("gpu", CudaPotential(model, device)), ("cpu", CompressedPotential(model))):
+        state = state_of(collapsing())
+        watch = narrow_watch(model.cutoff)
+        start = VerletList(model.cutoff, 0.3, state.cell, state.periodic, state.types)
+        start.build(state.positions)
+        watch.warnings(start)
+        state.velocities[-2:, 0] = (-1000.0, 1000.0)
+        settings = run_settings(tmp_path / name, (6, NVE), every=3)
+        settings = RunSettings(settings.stages, settings.output, GuardSettings(1e9))
+        simulation(settings, state, potential, 0.3, watch, said[name]).run()
+    # Within a chunk the order is that of the pairs, not of the steps.
+    assert sorted(said["gpu"]) == sorted(said["cpu"])
+    assert any("of all types" in line for line in said["gpu"])
+    assert any("neighbours (up to" in line for line in said["gpu"])
 
 
 def failing_run(

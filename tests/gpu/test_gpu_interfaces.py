@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import ase
+import h5py
 import numpy as np
 import pytest
 from gpu_cases import at_random, random_model_file
@@ -82,6 +83,8 @@ def test_command_line(
     assert main(["run", "input.toml"]) == 0
     # Audits look through the list of the host, which has to follow the device.
     assert "audit: force error against the model as trained" in "".join(capsys.readouterr())
+    with h5py.File(tmp_path / "out/trajectory.h5") as file:
+        assert file["parameters/gpu_products"].asstr()[()] == "tf32"
     rows = np.genfromtxt(tmp_path / "out/thermo.csv", delimiter=",", comments="#", names=True)
     assert len(rows) == 4
     assert all(np.isfinite(rows[column]).all() for column in rows.dtype.names)

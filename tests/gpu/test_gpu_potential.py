@@ -9,6 +9,7 @@ from gpu_cases import CASES, at_random, compressed_case, size, tiny_cell
 
 from fastdp.errors import InputError, NonFiniteError, PairTooCloseError
 from fastdp.gpu.device.base import Device
+from fastdp.gpu.device.probe import try_out
 from fastdp.gpu.potential import CudaPotential
 from fastdp.potential.base import Evaluation
 from fastdp.potential.compressed.measurement import Atoms
@@ -134,3 +135,22 @@ def test_several_tiles_share_an_arena(device: Device, monkeypatch: pytest.Monkey
     assert len(potential._system.tiles) > model.n_types
     np.testing.assert_allclose(found.forces, expected.forces, atol=1e-12)
     np.testing.assert_allclose(found.atomic_energies, expected.atomic_energies, rtol=1e-12)
+
+
+class Changed:
+    """A launcher that gives kernels other numbers than it was asked to."""
+
+    name = "changed"
+
+    def __init__(self, device: Device, changed: tuple[float, ...] = ()) -> None:
+        self.device, self.changed = device, changed
+
+    def action(self, kernel, grid, block, arguments, shared):
+        given = tuple(a + 1 if a in self.changed else a for a in arguments[1:3])
+        return self.device.launch(kernel, grid, block, (arguments[0], *given, *arguments[3:]), shared)
+
+
+def test_a_launcher_is_tried_out(device: Device) -> None:
+    assert try_out(device, Changed(device)) == ""
+    assert try_out(device, Changed(device, (7,))).startswith("a trial gave")
+    assert try_out(device, Changed(device, (0.5,))).startswith("a trial gave")

@@ -13,6 +13,7 @@ from ase import Atoms
 from ase.build import bulk
 from cases import water_box
 from potentials import ScatteredLennardJones
+from shared_folder import SHARED
 from water import WATER
 
 from fastdp.dynamics.settings import (
@@ -28,6 +29,7 @@ from fastdp.potential.base import Potential
 from fastdp.potential.factory import make_potential
 from fastdp.potential.reference import ReferencePotential
 from fastdp.simulation.settings import RunSettings
+from fastdp.structure.ase_files import structure_from_atoms
 from fastdp.structure.read import read_structure
 from fastdp.structure.types import match_types
 
@@ -92,8 +94,19 @@ def thin() -> State:
     return _moving(bulk("Ar", "fcc", a=5.4, cubic=True).repeat(3), 150.0)
 
 
+def crystal_of_copper() -> Atoms:
+    return bulk("Cu", "fcc", a=3.615, cubic=True).repeat(4)
+
+
 def copper() -> State:
-    return _moving(bulk("Cu", "fcc", a=3.615, cubic=True).repeat(4), 1500.0)
+    return _moving(crystal_of_copper(), 1500.0)
+
+
+def copper_potential() -> Potential:
+    """The production model of the shared folder: cutoff 8 Å, longer than half of the cell."""
+    atoms = crystal_of_copper()
+    description = read_model(COPPER_MODEL)
+    return make_potential(description, structure_from_atoms(atoms))
 
 
 def triclinic() -> State:
@@ -129,6 +142,7 @@ def small_model() -> Potential:
     return ReferencePotential(read_model(Path(os.environ["FASTDP_TEST_MODEL"])))
 
 
+COPPER_MODEL = SHARED / "models/third_party/copper.pb"
 COPPER = {"epsilon": 0.167, "sigma": 2.34, "cutoff": 5.5}
 FS = VelocityVerletSettings(timestep_fs=1.0)
 
@@ -140,7 +154,7 @@ SYSTEMS: dict[str, System] = {
         0.6,
         ((2, 1, 1), (2, 2, 1)),
     ),
-    "copper": System(copper, lambda: ScatteredLennardJones(**COPPER), FS, 0.5, ((3, 1, 1),)),
+    "crystal": System(copper, lambda: ScatteredLennardJones(**COPPER), FS, 0.5, ((3, 1, 1),)),
     "triclinic": System(
         triclinic, ScatteredLennardJones, VelocityVerletSettings(timestep_fs=4.0), 0.6, ((3, 2, 1),)
     ),
@@ -153,3 +167,5 @@ SYSTEMS: dict[str, System] = {
     ),
     "thin": System(thin, ScatteredLennardJones, VelocityVerletSettings(timestep_fs=4.0), 0.6, ((8, 1, 1),)),
 }
+if COPPER_MODEL.exists():
+    SYSTEMS["copper"] = System(copper, copper_potential, FS, 0.5, ((3, 1, 1), (2, 2, 1)))

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from numba import njit
 
 from fastdp.model.activations import ACTIVATIONS, register_silut
 from fastdp.model.description import DenseLayer, Network
 from fastdp.model.networks import forward_with_gradient
 from fastdp.potential.compressed import network_kernels as layout
-from fastdp.potential.compressed.activation_kernels import activate, activation_code
+from fastdp.potential.compressed.activation_kernels import TANH, activation_code, activation_kernel
 from fastdp.potential.compressed.compressed_model import CompressedCentre, CompressedModel, FactoredLayer
 from fastdp.potential.compressed.matrix_kernels import (
     ROWS_PADDED_TO,
@@ -21,11 +22,21 @@ from fastdp.potential.compressed.packing import pack
 from fastdp.potential.compressed.splines import RadialBasis
 
 
+def called(function):
+    """Return a function for Python that calls one that only compiled functions may call."""
+
+    @njit
+    def call(*arguments):
+        function(*arguments)
+
+    return call
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_tanh_is_accurate_to_a_few_ulp(dtype):
     x = np.concatenate([np.linspace(-25, 25, 20001), np.linspace(-1e-3, 1e-3, 2001)]).astype(dtype)
     z, slope = x[None].copy(), np.empty((1, len(x)), dtype)
-    activate(*activation_code("tanh"), z, np.zeros(len(x), dtype), slope)
+    activation_kernel(TANH)(*activation_code("tanh"), z, np.zeros(len(x), dtype), slope)
     exact = np.tanh(x.astype(np.longdouble))
     ulp = np.abs(z[0] - exact) / np.spacing(np.abs(exact).astype(dtype))
     assert ulp.max() <= 4.0
@@ -34,7 +45,7 @@ def test_tanh_is_accurate_to_a_few_ulp(dtype):
 
 def test_not_a_number_passes_through_tanh():
     z = np.array([[np.nan, 1.0]])
-    activate(*activation_code("tanh"), z, np.zeros(2), np.empty((1, 2)))
+    activation_kernel(TANH)(*activation_code("tanh"), z, np.zeros(2), np.empty((1, 2)))
     assert np.isnan(z[0, 0])
     assert z[0, 1] == pytest.approx(np.tanh(1.0))
 
@@ -46,7 +57,7 @@ def test_activations_are_those_of_the_reference(name):
     x = np.linspace(-8.0, 8.0, 1601)[None]
     bias = np.full(1601, 0.1234)
     z, slope = x.copy(), np.empty_like(x)
-    activate(*activation_code(name), z, bias, slope)
+    activation_kernel(activation_code(name)[0])(*activation_code(name), z, bias, slope)
     reference = ACTIVATIONS[name]
     np.testing.assert_allclose(z, reference.value(x + bias), rtol=1e-13, atol=1e-14)
     np.testing.assert_allclose(slope, reference.derivative(x + bias), rtol=1e-12, atol=1e-14)
@@ -71,7 +82,7 @@ def small_network(generator, n_in, timesteps=True):
 
 def packed_chain(layers):
     """Put a chain of factored layers where the kernel expects it."""
-    basis = RadialBasis(3, 8, 0.5, 4.0, 2.0)
+    basis = RadialBasis(5, 8, 0.5, 4.0, 2.0)
     centre = CompressedCentre(np.zeros((8, 2)), np.zeros((8, 2)), np.zeros(2), None, tuple(layers), 0.0)
     return pack(CompressedModel(4.0, ((basis,),), (centre,)), np.float64)
 
@@ -90,6 +101,7 @@ def test_network_and_gradient_are_those_of_the_reference(generator, thin):
             FactoredLayer(left, right, layer.bias, layer.timestep, layer.activation, layer.shortcut)
         )
     packed = packed_chain(factored)
+    layout.load_network(packed.type_table, packed.layers, packed.parameters)
     n, stride = 7, int(packed.layers[0, layout.IN_STRIDE])
     rows = padded(n, ROWS_PADDED_TO)
     x = generator.normal(size=(n, 14))
@@ -100,7 +112,7 @@ def test_network_and_gradient_are_those_of_the_reference(generator, thin):
     work = np.concatenate([inputs.ravel(), scratch])
     energies = np.empty(n)
     place = rows * stride
-    layout.network(
+    called(layout.network)(
         n,
         0,
         len(factored),
@@ -128,22 +140,22 @@ def with_room(values, zeros=8):
 def test_both_products_and_their_gradients(generator, q, m):
     tau, axis = generator.normal(size=(4, q)), generator.normal(size=(4, m))
     product = np.empty(q * m + 8)
-    layout.axis_product(with_room(tau), with_room(axis), q, m, product)
+    called(layout.axis_product)(with_room(tau), with_room(axis), q, m, product)
     np.testing.assert_allclose(product[: q * m].reshape(q, m), tau.T @ axis, rtol=1e-12, atol=1e-14)
     seed = generator.normal(size=(q, m))
     d_tau, d_axis = np.full((4, q + 8), np.nan), np.full((4, m + 8), np.nan)
     gradient = with_room(seed.ravel())
-    layout.axis_product_backward(with_room(tau), with_room(axis), gradient, q, m, d_tau, d_axis)
+    called(layout.axis_product_backward)(with_room(tau), with_room(axis), gradient, q, m, d_tau, d_axis)
     np.testing.assert_allclose(d_tau[:, :q], axis @ seed.T, rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(d_axis[:, :m], tau @ seed, rtol=1e-12, atol=1e-13)
 
     rows, columns = np.triu_indices(q)
     gram = np.empty(len(rows) + 8)
-    layout.gram_product(with_room(tau), q, gram)
+    called(layout.gram_product)(with_room(tau), q, gram)
     np.testing.assert_allclose(gram[:-8], (tau.T @ tau)[rows, columns], rtol=1e-12, atol=1e-14)
     seed = generator.normal(size=len(rows))
     d_tau = np.full((4, q + 8), np.nan)
-    layout.gram_product_backward(with_room(tau), with_room(seed), q, d_tau)
+    called(layout.gram_product_backward)(with_room(tau), with_room(seed), q, d_tau)
     square = np.zeros((q, q))
     square[rows, columns] = seed
     np.testing.assert_allclose(d_tau[:, :q], tau @ (square + square.T), rtol=1e-12, atol=1e-13)

@@ -6,11 +6,13 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastdp.config.load import load_input
 from fastdp.config.render import resolved_text
 from fastdp.config.schema import STAGES, Configuration
-from fastdp.config.settings import run_settings, velocity_settings
+from fastdp.config.settings import run_settings, term_settings, velocity_settings
 from fastdp.config.walk import all_tables, field_at
 from fastdp.dynamics.settings import NoseHooverSettings, VelocitySettings, VelocityVerletSettings
+from fastdp.potential.terms.settings import ZBL, PairTable
 from fastdp.simulation.settings import GuardSettings, OutputSettings
 
 MINIMAL = {
@@ -105,3 +107,39 @@ def test_resolved_text_reads_back_the_same(text: str, number: float) -> None:
         }
     )
     assert Configuration.model_validate(tomllib.loads(resolved_text(configuration))) == configuration
+
+
+def test_terms_are_written_back_and_translated(tmp_path) -> None:
+    text = """\
+version = 1
+[potential]
+model = "model.pb"
+[potential.zbl]
+inner_A = 0.5
+outer_A = 1.0
+nuclear_charges = { "O w" = 8 }
+pairs = [["O w", "H"]]
+[[potential.table]]
+file = "a.tab"
+[[potential.table]]
+file = "b.tab"
+elements = ["H", "O w"]
+cutoff_A = 4.0
+[structure]
+file = "start.extxyz"
+[[stage]]
+ensemble = "nve"
+steps = 10
+timestep_fs = 0.5
+"""
+    (tmp_path / "input.toml").write_text(text.replace("= 8 }", "= 8.0 }"))
+    for name in ("model.pb", "start.extxyz"):
+        (tmp_path / name).write_text("")
+    configuration = load_input(tmp_path / "input.toml").configuration
+    assert term_settings(configuration.potential) == (
+        ZBL(0.5, 1.0, {"O w": 8.0}, [["O w", "H"]]),
+        PairTable(str(tmp_path / "a.tab")),
+        PairTable(str(tmp_path / "b.tab"), ["H", "O w"], 4.0),
+    )
+    again = Configuration.model_validate(tomllib.loads(resolved_text(configuration)))
+    assert again == configuration

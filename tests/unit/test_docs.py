@@ -15,8 +15,9 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="needs the folder docs of the source tree")
 
 
-def test_input_files_in_the_documentation_are_valid() -> None:
-    inputs = re.findall(r"```toml\n(.*?)```", (DOCS / "usage.md").read_text(encoding="utf-8"), re.DOTALL)
+@pytest.mark.parametrize("page", ["usage.md", "pair_terms.md"])
+def test_input_files_in_the_documentation_are_valid(page) -> None:
+    inputs = re.findall(r"```toml\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
     assert inputs
     for text in inputs:
         Configuration.model_validate(tomllib.loads(text))
@@ -31,4 +32,4 @@ def test_the_reference_page_has_every_key() -> None:
     page = generator.page()
     for _, keys in all_tables():
         for key in keys:
-            assert f"`{key}`" in page or f"{key}]`" in page or f"[[{key}]]" in page or f"[[{key}]]" in page
+            assert f"`{key}`" in page or f"{key}]`" in page or f"{key}]]`" in page

@@ -207,7 +207,7 @@ def radial_neighbours(graph):
     [
         (extra_node("spin_attr/ntypes_spin"), "spins"),
         (extra_node("descrpt_attr_qm/rcut"), "pairwise_dprc"),
-        (extra_node("model_attr/t_tab_info"), "use_srtab"),
+        (extra_node("descrpt_attr_model0/ntypes"), "linear_ener"),
         (extra_node("modifier_attr/ewald_beta"), "DPLR"),
         (constant("model_attr/model_type", "wfc"), "'wfc'"),
         (extra_node("attention_layer_0/c_query/matrix"), "attention"),

@@ -73,8 +73,8 @@ def test_auto_with_a_card_takes_it(monkeypatch) -> None:
     from fastdp.potential import factory
 
     monkeypatch.setattr(choice, "why_no_card", lambda: None)
-    assert factory._fastest_backend(1) == ("cuda", "there is a GPU")
-    assert factory._fastest_backend(2) == ("cpu", "there are several ranks")
+    assert factory._fastest_backend(1, further_terms=False) == ("cuda", "there is a GPU")
+    assert factory._fastest_backend(2, further_terms=False) == ("cpu", "there are several ranks")
 
 
 def test_several_ranks_are_refused_a_card(model_file) -> None:

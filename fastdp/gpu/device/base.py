@@ -151,6 +151,14 @@ class Device(ABC):
         """Return one action that does all of them, recorded where the device can do that."""
 
     @abstractmethod
+    def mark(self) -> Any:
+        """Return a mark in the order of what is asked for: the device notes the time when it gets there."""
+
+    @abstractmethod
+    def elapsed(self, first: Any, last: Any) -> float:
+        """Return the seconds between two marks by the device's clock; waits for the last."""
+
+    @abstractmethod
     def memory(self) -> tuple[int, int]:
         """Return free and total memory of the device, bytes."""
 

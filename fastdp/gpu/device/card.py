@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,10 @@ from numpy.typing import DTypeLike, NDArray
 from fastdp.errors import BackendError
 from fastdp.gpu.device import card_geometry
 from fastdp.gpu.device.base import Action, Device, DeviceArray
+from fastdp.gpu.device.compiled import Compiled
 from fastdp.gpu.device.cublas import WORKSPACE_BYTES, Cublas, load_library
+from fastdp.gpu.device.launchers import DriverLauncher, Launcher, NumbaLauncher
+from fastdp.gpu.device.probe import try_out
 
 
 class Card(Device):
@@ -23,9 +27,19 @@ class Card(Device):
     local_rank : int
         Number of this process on its node; processes take the cards in turn, and share them where there
         are fewer cards.
+    launcher : {"driver", "numba"}
+        What launches kernels, see `launchers.py`. The driver is tried out first; where that fails, Numba
+        does it.
+
+    Attributes
+    ----------
+    launchers : dict of str to Launcher
+        By name.
+    launcher : Launcher
+        In use.
     """
 
-    def __init__(self, local_rank: int = 0) -> None:
+    def __init__(self, local_rank: int = 0, launcher: str = "driver") -> None:
         import cupy
         import numba
         from numba import cuda
@@ -40,10 +54,22 @@ class Card(Device):
         self.name = f"{properties['name'].decode()} (number {number})"
         # A stream can only be captured if it does not wait for the default one.
         self._stream = cupy.cuda.Stream(non_blocking=True)
-        self._numba_stream = cuda.external_stream(self._stream.ptr)
         self._as_argument = cuda.as_cuda_array
         self._workspace = self.empty(WORKSPACE_BYTES, np.uint8)
         self._cublas = Cublas(load_library(), self._stream.ptr, self._workspace.raw.data.ptr)
+        self.launchers: dict[str, Launcher] = {
+            "numba": NumbaLauncher(cuda.external_stream(self._stream.ptr)),
+            "driver": DriverLauncher(
+                ctypes.CDLL("libcuda.so.1"),
+                self._stream.ptr,
+                (properties["major"], properties["minor"]),
+                self._load,
+                lambda array: array.data.ptr,
+            ),
+        }
+        self.launcher = self.launchers["numba"]
+        if launcher != "numba":
+            self.launcher = self._checked(self.launchers[launcher])
 
     def empty(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> DeviceArray:
         """Return memory with anything in it.
@@ -90,13 +116,7 @@ class Card(Device):
         self, kernel: Any, grid: int, block: int, arguments: tuple[Any, ...], shared: int = 0
     ) -> Action:
         """Return an action that runs a kernel."""
-        configured = kernel[grid, block, self._numba_stream, shared]
-        values = tuple(value.argument if isinstance(value, DeviceArray) else value for value in arguments)
-
-        def act() -> None:
-            configured(*values)
-
-        return act
+        return self.launcher.action(kernel, grid, block, arguments, shared)
 
     def product(
         self,
@@ -123,6 +143,17 @@ class Card(Device):
         """Return one action that does all of them: a CUDA graph, from the second time on."""
         return _Graph(list(actions), self._stream)
 
+    def mark(self) -> Any:
+        """Return an event that is recorded when the stream gets there."""
+        event = self._cupy.cuda.Event()
+        event.record(self._stream)
+        return event
+
+    def elapsed(self, first: Any, last: Any) -> float:
+        """Return the seconds between two events; waits for the last."""
+        last.synchronize()
+        return 1e-3 * float(self._cupy.cuda.get_elapsed_time(first, last))
+
     def memory(self) -> tuple[int, int]:
         """Return free and total memory of the card, bytes; what CuPy's pool holds ready is free."""
         free, total = self._cupy.cuda.runtime.memGetInfo()
@@ -139,6 +170,25 @@ class Card(Device):
     def sums(self) -> tuple[int, int]:
         """Return grid and block of sums over all atoms."""
         return card_geometry.sums()
+
+    def _load(self, kernel: Compiled) -> tuple[int, Any]:
+        """Load machine code; return the function's address, and the module that it lives in."""
+        module = self._cupy.cuda.function.Module()
+        module.load(kernel.code)
+        function = module.get_function(kernel.entry)
+        return function.ptr, (module, function)
+
+    def _checked(self, launcher: Launcher) -> Launcher:
+        """Return a launcher if a kernel that it launches does what it should, else Numba's."""
+        try:
+            wrong = try_out(self, launcher)
+        # Drivers and packages that do not fit announce themselves in many ways.
+        except Exception as error:
+            wrong = f"{type(error).__name__}: {error}"
+        if wrong:
+            warnings.warn(f"kernels are launched by Numba, for by the driver: {wrong}", stacklevel=2)
+            return self.launchers["numba"]
+        return launcher
 
     def _argument(self, raw: Any) -> Any:
         return self._as_argument(raw, sync=False)

@@ -54,8 +54,13 @@ def why_no_card() -> str | None:
     return None
 
 
-def open_device() -> Device:
+def open_device(launcher: str = "driver") -> Device:
     """Return the device of this process: the card of its node-local rank, or the simulator.
+
+    Parameters
+    ----------
+    launcher : {"driver", "numba"}
+        What launches kernels on a card, see `launchers.py`.
 
     Returns
     -------
@@ -78,7 +83,7 @@ def open_device() -> Device:
         )
     from fastdp.gpu.device.card import Card
 
-    return Card(local_rank())
+    return Card(local_rank(), launcher)
 
 
 def local_rank() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,14 @@ class StandIn(Device):
                 action()
 
         return act
+
+    def mark(self) -> float:
+        """Return the time: the simulator does at once what it is asked for."""
+        return time.perf_counter()
+
+    def elapsed(self, first: float, last: float) -> float:
+        """Return the seconds between two marks."""
+        return last - first
 
     def memory(self) -> tuple[int, int]:
         """Return something: the simulator has the host's memory."""

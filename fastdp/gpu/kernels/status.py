@@ -12,8 +12,9 @@ from enum import IntFlag
 from numba import cuda
 
 # Places in the array of int32. STEP counts the steps of a chunk, BUILDS all builds of the list, LARGEST_ROW
-# is the most neighbours that an atom ever had.
-HALTED, FOUND, REBUILD, STEP, BUILDS, LARGEST_ROW, SIZE = range(7)
+# is the most neighbours that an atom ever had, BEYOND how often something was noted of neighbours beyond what
+# the model was trained to see.
+HALTED, FOUND, REBUILD, STEP, BUILDS, LARGEST_ROW, BEYOND, SIZE = range(8)
 
 
 class Reason(IntFlag):

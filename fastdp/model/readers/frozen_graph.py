@@ -17,6 +17,7 @@ from fastdp.model.readers.graph_def import BFLOAT16, FLOAT, HALF, Graph, parse_g
 from fastdp.model.readers.graph_descriptors import environment_operations, read_graph_descriptor
 from fastdp.model.readers.graph_embeddings import number_of_types
 from fastdp.model.readers.graph_fitting import GRAPH_FITTINGS, descriptor_width
+from fastdp.model.readers.graph_pair_table import read_pair_part
 from fastdp.model.readers.graph_refusals import refuse_unsupported
 from fastdp.model.readers.model_graph import ModelGraph, model_outputs, training_model
 from fastdp.model.readers.registry import FileStart, reader
@@ -90,6 +91,7 @@ def describe_graph(graph: Graph, file_format: str, sha256: str) -> DeepPotential
             (*version_notes, *name_notes, *table_notes),
             None if tabulated else _number_of_parameters(graph),
         ),
+        pair_part=read_pair_part(model, descriptor, n_types),
     )
     check_values(model, description)
     return description

@@ -28,6 +28,7 @@ from fastdp.model.fittings.registry import fitting_kind, scaled_parameters
 from fastdp.model.neighbourhood import Neighbourhood, slices_of
 from fastdp.model.radial_functions import inverse_distance
 from fastdp.model.readers.graph_evaluation import evaluate
+from fastdp.model.readers.graph_pair_table import pair_nodes
 from fastdp.model.readers.model_graph import ModelGraph
 
 RELATIVE_TOLERANCE = {"float64": 1e-11, "float32": 1e-6, "float16": 1e-6}
@@ -80,6 +81,12 @@ def check_values(model: ModelGraph, description: DeepPotential) -> None:
     parts = description.descriptor.parts if isinstance(description.descriptor, HybridDescriptor) else None
     for node, part in zip(model.environments, parts or (description.descriptor,), strict=True):
         feeds |= _fed(node.name, part, hoods)
+    if description.pair_part is not None:
+        # Table and switch are fed too: what is checked is how they and the network are put together.
+        switch, table = pair_nodes(model)
+        share, energy = np.linspace(0.2, 0.7, n_types), np.linspace(-1.5, 2.5, n_types)
+        feeds |= {switch: share.reshape(1, -1), table: energy.reshape(1, -1)}
+        ours = (1.0 - share)[:, None] * ours + (share * (energy + description.pair_part.bias))[:, None]
     outputs = (model.atomic,) if model.total is None else (model.atomic, model.total)
     values = evaluate(graph, outputs, feeds)
     silent = np.array([network is None for network in fitting.networks])
@@ -121,7 +128,7 @@ def _random_hood(description: DeepPotential, alpha: int) -> Neighbourhood:
     neighbour_types = np.repeat(np.arange(n_types), limits)
     direction = generator.normal(size=(len(neighbour_types), 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    r = description.cutoff * generator.uniform(0.2, 1.1, len(neighbour_types))
+    r = descriptor.cutoff * generator.uniform(0.2, 1.1, len(neighbour_types))
     return Neighbourhood(
         alpha, 1, np.zeros(len(r), dtype=np.int64), neighbour_types, direction * r[:, None], first_type=0
     )

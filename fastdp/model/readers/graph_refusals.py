@@ -59,9 +59,9 @@ REFUSALS: tuple[Refusal, ...] = (
         _node_named("descrpt_attr_qm"),
     ),
     Refusal(
-        "a pair table (use_srtab)",
-        "freeze a model that was trained without use_srtab",
-        _node_named("model_attr/t_tab_"),
+        "a linear combination of models (linear_ener)",
+        "give its network as the model, frozen alone, and its tables as [[potential.table]]",
+        _node_named(r"(model|fitting|descrpt)_attr_model\d+/"),
     ),
     Refusal(
         "a data modifier (DPLR: long-range charges)",

@@ -8,6 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fastdp.errors import ModelError, UnsupportedModelError
+from fastdp.model.readers.pytorch_mixtures import is_mixture, mixture_tree
 from fastdp.model.readers.serialised import NEEDED
 
 Tensors = dict[str, NDArray[Any]]
@@ -51,7 +52,13 @@ def model_tree(parameters: dict[str, Any], tensors: Tensors, source: str) -> dic
     UnsupportedModelError
         If the parameters describe a model that fastdp does not evaluate.
     """
-    if parameters.get("type", "standard") not in STANDARD_TYPES or "models" in parameters:
+    if is_mixture(parameters):
+        return mixture_tree(parameters, tensors, source, _standard_tree)
+    return _standard_tree(parameters, tensors, source)
+
+
+def _standard_tree(parameters: dict[str, Any], tensors: Tensors, source: str) -> dict[str, Any]:
+    if parameters.get("type", "standard") not in STANDARD_TYPES or is_mixture(parameters):
         raise UnsupportedModelError(
             f"{source}: found a model of type {parameters.get('type')!r:.40}, which fastdp does not "
             f"read from a "

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from fastdp.errors import ModelError, UnsupportedModelError
 from fastdp.model.description import Array, DeepPotential, Origin, Precision
 
-PART_MODULES = ("serialised_descriptors", "serialised_fittings")
+PART_MODULES = ("serialised_descriptors", "serialised_fittings", "serialised_mixtures")
 """Modules of this package that register parts."""
 
 PRECISIONS: dict[str, Precision] = {
@@ -163,6 +163,24 @@ class SerialisedModel:
         return table
 
 
+Shortest = Array | float | None
+"""Shortest distance in training, Å, if the file has it."""
+
+ModelReader = Callable[[SerialisedModel, Origin, Shortest], DeepPotential]
+MODEL_READERS: dict[str, ModelReader] = {}
+"""By "type" of the model."""
+
+
+def model_reader(*names: str) -> Callable[[ModelReader], ModelReader]:
+    """Register a function as the reader of models of these types."""
+
+    def register(function: ModelReader) -> ModelReader:
+        MODEL_READERS.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
 DescriptorReader = Callable[[SerialisedModel, dict[str, Any]], Any]
 DESCRIPTOR_READERS: dict[str, DescriptorReader] = {}
 """By "type"."""
@@ -220,9 +238,7 @@ NEEDED = {
 """What a descriptor that is not evaluated would need."""
 
 
-def describe_serialised(
-    model: SerialisedModel, origin: Origin, shortest: Array | float | None
-) -> DeepPotential:
+def describe_serialised(model: SerialisedModel, origin: Origin, shortest: Shortest) -> DeepPotential:
     """Turn a serialised model into a description.
 
     Parameters
@@ -241,13 +257,19 @@ def describe_serialised(
     """
     for module in PART_MODULES:
         importlib.import_module(f"fastdp.model.readers.{module}")
-    tree, names = model.tree, model.type_names
-    kind = tree.get("type", "standard")
-    if kind not in ("standard", "ener", "dipole", "polar", "dos", "property"):
+    kind = model.tree.get("type", "standard")
+    if not isinstance(kind, str) or kind not in MODEL_READERS:
         raise model.unsupported(
             f"a model of type {kind!r:.40}, which fastdp does not evaluate; it evaluates standard models "
-            "(one descriptor, one fitting)"
+            "(one descriptor, one fitting), and one of these with tables of pairs (linear, zbl)"
         )
+    return MODEL_READERS[kind](model, origin, shortest)
+
+
+@model_reader("standard", "ener", "dipole", "polar", "dos", "property")
+def describe_standard(model: SerialisedModel, origin: Origin, shortest: Shortest) -> DeepPotential:
+    """Turn a model of one descriptor and one fitting into a description; see `describe_serialised`."""
+    tree, names = model.tree, model.type_names
     if tree.get("spin") is not None:
         raise model.unsupported("atomic spins, which fastdp does not evaluate: use a model without spin")
     part = model.table(tree, "descriptor")

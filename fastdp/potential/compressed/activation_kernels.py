@@ -7,6 +7,7 @@ rare and use libm.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from fastdp.errors import UnsupportedModelError
 from fastdp.model.activations import ACTIVATIONS, SILUT_THRESHOLD
-from fastdp.parallel.symbols import by_symbol, publish
+from fastdp.parallel.symbols import inner, load
 
 TANH, LINEAR, RELU, RELU6, SOFTPLUS, SIGMOID, GELU, GELU_TF, SILU, SILUT = range(10)
 
@@ -161,7 +162,7 @@ def _vector_tanh(x):
 def _compiled(name):
     """Return value and derivative of an activation, compiled from its one statement in the model package."""
     activation = ACTIVATIONS[name]
-    return njit(activation.value), njit(activation.derivative)
+    return inner()(activation.value), inner()(activation.derivative)
 
 
 _relu, _relu_slope = _compiled("relu")
@@ -173,7 +174,7 @@ _gelu_tf, _gelu_tf_slope = _compiled("gelu_tf")
 _silu, _silu_slope = _compiled("silu")
 
 
-@njit
+@inner()
 def _scalar_activation(code, x, threshold):
     """Value and derivative of an activation other than tanh, in float64."""
     if code == RELU:
@@ -195,9 +196,9 @@ def _scalar_activation(code, x, threshold):
     return _silu(threshold) + y, slope * (1.0 - y * y)
 
 
-@njit(cache=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
+@njit(cache=True, fastmath=_ORDERED, error_model="numpy")
 def activate(code, threshold, z, bias, slope):
-    """Replace z by φ(z + bias) and fill `slope` with φ'(z + bias).
+    """Replace z by φ(z + bias) and fill `slope` with φ'(z + bias), for `TANH` and `LINEAR`.
 
     Parameters
     ----------
@@ -216,24 +217,30 @@ def activate(code, threshold, z, bias, slope):
                 y = vector_tanh(z[i, h] + bias[h])
                 z[i, h] = y
                 slope[i, h] = z.dtype.type(1.0) - y * y
-    elif code == LINEAR:
+    else:
         for i in range(n):
             for h in range(width):
                 z[i, h] += bias[h]
                 slope[i, h] = 1.0
-    else:
-        for i in range(n):
-            for h in range(width):
-                value, derivative = _scalar_activation(code, np.float64(z[i, h] + bias[h]), threshold)
-                z[i, h] = value
-                slope[i, h] = derivative
 
 
-call_activate = by_symbol(activate)
+@njit(cache=True, fastmath=_ORDERED, error_model="numpy")
+def activate_other(code, threshold, z, bias, slope):
+    """Do the same for all other activations, by the functions of `fastdp.model.activations` in float64."""
+    for i in range(z.shape[0]):
+        for h in range(bias.shape[0]):
+            value, derivative = _scalar_activation(code, np.float64(z[i, h] + bias[h]), threshold)
+            z[i, h] = value
+            slope[i, h] = derivative
 
 
-def load_activations(parameters: NDArray) -> None:
-    """Make `call_activate` ready for matrices of the type of `parameters`."""
+def activation_kernel(code: int) -> Any:
+    """Return the function that evaluates an activation: most models need only the first of them compiled."""
+    return activate if code in (TANH, LINEAR) else activate_other
+
+
+def load_activation(code: int, parameters: NDArray) -> int:
+    """Return the address of the kernel of an activation for matrices of the type of `parameters`."""
     empty = parameters[:0]
-    activate(TANH, 0.0, empty.reshape(0, 1), empty, empty.reshape(0, 1))
-    publish(activate)
+    block = empty.reshape(0, 1)
+    return load(activation_kernel(code), code, 0.0, block, empty, block)

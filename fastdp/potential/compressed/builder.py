@@ -141,7 +141,6 @@ class Compressor:
             neighbours = region.atoms.neighbours(description.cutoff, skin=1.0)
             for a in range(n_types):
                 sampled[a] += sample_environments(neighbours, region.complete, a, ENVIRONMENTS_PER_TYPE, rng)
-        self.mean_neighbours = float(np.mean([len(v) for item in sampled for v in item.vectors]))
         present = [a for a in range(n_types) if sampled[a].vectors]
         self.samples = [[self._sample_pair(a, b, sampled[a]) for b in range(n_types)] for a in range(n_types)]
         self._batches: list[list[Batch]] = []

@@ -24,7 +24,7 @@ from fastdp.potential.compressed.compressed_model import CompressedModel
 from fastdp.potential.compressed.measurement import Atoms
 from fastdp.potential.compressed.tuning import CompressionReport
 
-METHOD = 3
+METHOD = 4
 """Number of the method of compression; counted up when the same input would give another model."""
 
 LARGEST_NUMBER = 64

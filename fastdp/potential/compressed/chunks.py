@@ -30,7 +30,7 @@ def cut_into_chunks(
     chunks : (n_chunks, 3) int64
         First atom, one past the last, and their type.
     bounds : list of (n_parts + 1,) int64
-        For each stage: part p takes chunks bounds[p]:bounds[p + 1]. Empty if the stage has no chunk.
+        For each stage: part p takes chunks bounds[p]:bounds[p + 1].
     """
     chunks: list[tuple[int, int, int]] = []
     bounds = []
@@ -45,6 +45,6 @@ def cut_into_chunks(
             for c in range(count):
                 parts[c * n_parts // count].append((edges[c], edges[c + 1], alpha))
         sizes = np.array([0, *(len(part) for part in parts)])
-        bounds.append(len(chunks) + np.cumsum(sizes) if sizes.any() else np.zeros(0, np.int64))
+        bounds.append(len(chunks) + np.cumsum(sizes))
         chunks.extend(chunk for part in parts for chunk in part)
     return np.array(chunks, dtype=np.int64).reshape(-1, 3), bounds

@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import DTypeLike, NDArray
 
-from fastdp.parallel.symbols import by_symbol, publish
+from fastdp.parallel.symbols import by_symbol, load
 from fastdp.potential.compressed.simd import broadcast, element_type, fused_multiply_add
 
 ROWS_PADDED_TO = 12
@@ -255,7 +255,5 @@ call_times_strided = by_symbol(times_strided)
 
 def load_products(parameters: NDArray) -> None:
     """Make `call_times` and `call_times_strided` ready for matrices of the type of `parameters`."""
-    times(0, parameters, 0, 0, parameters, 0, 0, 2, parameters, 0, 0)
-    publish(times)
-    times_strided(0, 1, parameters, 0, 0, 0, 1, parameters, 0, 0, 2, parameters, 0, 0, 0)
-    publish(times_strided)
+    load(times, 0, parameters, 0, 0, parameters, 0, 0, 2, parameters, 0, 0)
+    load(times_strided, 0, 1, parameters, 0, 0, 0, 1, parameters, 0, 0, 2, parameters, 0, 0, 0)

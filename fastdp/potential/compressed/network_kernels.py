@@ -10,11 +10,10 @@ leave room for whole panels and, where blocks of eight are read from any column 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from fastdp.parallel.symbols import by_symbol, publish
-from fastdp.potential.compressed.activation_kernels import call_activate, load_activations
+from fastdp.parallel.symbols import by_symbol, call_at, inner, load
+from fastdp.potential.compressed.activation_kernels import load_activation
 from fastdp.potential.compressed.clock import ACTIVATIONS, LAYERS, PRODUCTS, PROJECTION, begin, lap
 from fastdp.potential.compressed.matrix_kernels import (
     ROWS_PADDED_TO,
@@ -57,7 +56,8 @@ _FAST = {"reassoc", "contract", "nsz", "arcp"}
     AXIS_BACK,
     TYPE_COLUMNS,
 ) = range(17)
-# Columns of the table of layers; LEFT … THRESHOLD are places in the flat array.
+# Columns of the table of layers; LEFT … THRESHOLD are places in the flat array, FUNCTION is the address of
+# the activation's kernel, which `load_network` fills in.
 (
     N_IN,
     IN_STRIDE,
@@ -73,9 +73,10 @@ _FAST = {"reassoc", "contract", "nsz", "arcp"}
     TIMESTEP,
     THRESHOLD,
     ACTIVATION,
+    FUNCTION,
     SHORTCUT,
     LAYER_COLUMNS,
-) = range(16)
+) = range(17)
 # Values of PRODUCT.
 AXIS_PRODUCT, GRAM_PRODUCT = range(2)
 # Values of SHORTCUT.
@@ -84,13 +85,13 @@ _IDENTITY, _DOUBLING = 1, 2
 NONE = -1
 
 
-@njit
+@inner()
 def matrix(flat, offset, rows, columns):
     """Return part of a flat array as a matrix."""
     return flat[offset : offset + rows * columns].reshape(rows, columns)
 
 
-@njit(fastmath=_FAST, error_model="numpy")
+@inner(fastmath=_FAST, error_model="numpy")
 def axis_product(tau, axis, q, m, descriptor):
     """D'_pl = Σ_c τ_cp T_cl of one atom; tau (4, stride), axis (4, stride), descriptor (q·M + 8,)."""
     for p in range(q):
@@ -103,7 +104,7 @@ def axis_product(tau, axis, q, m, descriptor):
             store_block(descriptor, p * m + k, v)
 
 
-@njit(fastmath=_FAST, error_model="numpy")
+@inner(fastmath=_FAST, error_model="numpy")
 def axis_product_backward(tau, axis, gradient, q, m, d_tau, d_axis):
     """Fill ∂E/∂τ (its part through the first factor) and ∂E/∂T from ∂E/∂D' of one atom."""
     nothing = make_block(tau.dtype.type(0.0))
@@ -120,7 +121,7 @@ def axis_product_backward(tau, axis, gradient, q, m, d_tau, d_axis):
             d_tau[c, p] = sum_lanes(total)
 
 
-@njit(fastmath=_FAST, error_model="numpy")
+@inner(fastmath=_FAST, error_model="numpy")
 def gram_product(tau, q, descriptor):
     """Upper triangle of ττᵀ of one atom, row by row; tau (4, stride), descriptor (q(q+1)/2 + 8,)."""
     place = 0
@@ -134,7 +135,7 @@ def gram_product(tau, q, descriptor):
         place += q - p
 
 
-@njit(fastmath=_FAST, error_model="numpy")
+@inner(fastmath=_FAST, error_model="numpy")
 def gram_product_backward(tau, gradient, q, d_tau):
     """Fill ∂E/∂τ from the gradient of the upper triangle of one atom."""
     nothing = make_block(tau.dtype.type(0.0))
@@ -154,7 +155,7 @@ def gram_product_backward(tau, gradient, q, d_tau):
         place += q - p
 
 
-@njit(fastmath=_FAST, error_model="numpy")
+@inner(fastmath=_FAST, error_model="numpy")
 def finish_layer(n, width, x, z, slope, timestep, shortcut):
     """Apply time step and shortcut to φ(z): z ← shortcut(x) + φ t, slope ← φ' t."""
     if timestep.shape[0] == width:
@@ -174,7 +175,7 @@ def finish_layer(n, width, x, z, slope, timestep, shortcut):
                 z[i, half + h] += x[i, h]
 
 
-@njit(fastmath=_FAST, error_model="numpy")
+@inner(fastmath=_FAST, error_model="numpy")
 def network(
     n, first_layer, n_layers, layers, parameters, work, descriptor, gradient, scratch, energies, clock
 ):
@@ -223,7 +224,8 @@ def network(
         z = matrix(work, ping, n, stride)
         slope = matrix(work, at, n, stride)
         bias = parameters[layers[a, BIAS] : layers[a, BIAS] + n_out]
-        call_activate((layers[a, ACTIVATION], np.float64(parameters[layers[a, THRESHOLD]]), z, bias, slope))
+        threshold = np.float64(parameters[layers[a, THRESHOLD]])
+        call_at(layers[a, FUNCTION], (layers[a, ACTIVATION], threshold, z, bias, slope))
         has_timestep = layers[a, TIMESTEP] != NONE
         start = layers[a, TIMESTEP] if has_timestep else 0
         timestep = parameters[start : start + (n_out if has_timestep else 0)]
@@ -302,7 +304,7 @@ def network(
         ping, pong = pong, ping
 
 
-@njit
+@inner()
 def padded_rows(n):
     """Return the number of rows that a matrix for `n` atoms has."""
     return (n + ROWS_PADDED_TO - 1) // ROWS_PADDED_TO * ROWS_PADDED_TO
@@ -316,7 +318,7 @@ def network_work_size(n: int, layers: np.ndarray) -> int:
     return padded(n, ROWS_PADDED_TO) * (2 * widest + int(strides.sum()) + thickest)
 
 
-@njit(cache=True, fastmath=_FAST, error_model="numpy")
+@inner(cache=True, fastmath=_FAST, error_model="numpy")
 def chunk_energy_and_gradient(
     n, alpha, type_table, layers, parameters, columns, moments, work, energies, clock
 ):
@@ -336,8 +338,6 @@ def chunk_energy_and_gradient(
         Filled.
     clock : (n_sections,) int64
     """
-    if n == 0:
-        return
     now = begin(clock)
     rows = padded_rows(n)
     row = type_table[alpha]
@@ -494,13 +494,13 @@ call_chunk_energy_and_gradient = by_symbol(chunk_energy_and_gradient)
 
 
 def load_network(type_table: NDArray, layers: NDArray, parameters: NDArray) -> None:
-    """Make `call_chunk_energy_and_gradient` ready for parameters of this type."""
+    """Make `call_chunk_energy_and_gradient` ready for parameters of this type, and fill in `FUNCTION`."""
     load_products(parameters)
-    load_activations(parameters)
+    for layer in layers:
+        layer[FUNCTION] = load_activation(int(layer[ACTIVATION]), parameters)
     empty = parameters[:0]
     nothing = np.zeros(0), np.zeros(0, np.int64)
-    chunk_energy_and_gradient(0, 0, type_table, layers, parameters, 0, empty, empty, *nothing)
-    publish(chunk_energy_and_gradient)
+    load(chunk_energy_and_gradient, 0, 0, type_table, layers, parameters, 0, empty, empty, *nothing)
 
 
 def chunk_work_size(n: int, type_row: np.ndarray, layers: np.ndarray) -> int:

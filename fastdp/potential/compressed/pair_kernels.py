@@ -16,6 +16,7 @@ import math
 import numpy as np
 from numba import njit
 
+from fastdp.parallel.symbols import inner
 from fastdp.potential.compressed import scalar
 from fastdp.potential.compressed.simd import (
     BLOCK,
@@ -40,6 +41,12 @@ from fastdp.potential.compressed.simd import (
 _FAST = {"reassoc", "contract", "nsz", "arcp", "afn"}
 _coordinate = njit(fastmath=_FAST, inline="always")(scalar.radial_coordinate)
 _coordinate_slope = njit(fastmath=_FAST, inline="always")(scalar.radial_coordinate_slope)
+
+DEGREE = 5
+"""Of the splines: cubic ones need twice as many functions at 1e-5 eV/Å, see benchmarks/NOTES.md."""
+
+ORDER = DEGREE + 1
+"""Basis functions that a neighbour touches. A constant: sums stay in registers, which halves the time."""
 
 # Rows of the table of a pair of types.
 SHORTEST_SQUARED, SOFTNESS, ORIGIN, INVERSE_SPACING, PAIR_COLUMNS = range(5)
@@ -76,7 +83,7 @@ def group_rows(first, neighbours, types, starts, spare):
             row[p] = spare[p]
 
 
-@njit(fastmath=_FAST, error_model="numpy")
+@inner(fastmath=_FAST, error_model="numpy")
 def gather(row, positions, centre, cutoff_squared, index, dx, dy, dz):
     """Collect the neighbours of one atom and one type that lie inside the cutoff.
 
@@ -117,7 +124,7 @@ def gather(row, positions, centre, cutoff_squared, index, dx, dy, dz):
     return np.int64(k)
 
 
-@njit(fastmath=True)
+@inner(fastmath=True)
 def _smallest(n, values):
     """Return the smallest of the first n values, or infinity."""
     smallest = np.inf
@@ -126,7 +133,7 @@ def _smallest(n, values):
     return smallest
 
 
-@njit(fastmath=_FAST, error_model="numpy")
+@inner(fastmath=_FAST, error_model="numpy")
 def spline_coordinates(n, n_intervals, table, dx, dy, dz, interval, fraction, inverse_r):
     """Replace the differences of one segment by unit vectors; find interval and fraction of each.
 
@@ -162,90 +169,19 @@ def spline_coordinates(n, n_intervals, table, dx, dy, dz, interval, fraction, in
     return nearest
 
 
-def _of_order(order):
-    """Return the loops over the `order` basis functions that a neighbour touches, with `order` a constant.
-
-    With the number known, sums stay in registers: half of the time of the same loops without.
-    """
-
-    @njit(fastmath=_FAST, error_model="numpy")
-    def weights(n, polynomials, fraction, weight):
-        for j in range(0, n, BLOCK):
-            t = load_block(fraction, j)
-            for m in range(order):
-                value = make_block(polynomials[m, order - 1])
-                for p in range(1, order):
-                    value = multiply_add_lanes(value, t, make_block(polynomials[m, order - 1 - p]))
-                store_block(weight[m], j, value)
-
-    @njit(fastmath=_FAST, error_model="numpy")
-    def weights_and_slopes(n, polynomials, fraction, factor, weight, slope):
-        for j in range(0, n, BLOCK):
-            t = load_block(fraction, j)
-            scale = load_block(factor, j)
-            for m in range(order):
-                value = make_block(polynomials[m, order - 1])
-                change = value
-                for p in range(1, order):
-                    value = multiply_add_lanes(value, t, make_block(polynomials[m, order - 1 - p]))
-                    if p < order - 1:
-                        # Horner's rule for the derivative alongside: p' ← p' t + p.
-                        change = multiply_add_lanes(change, t, value)
-                store_block(weight[m], j, value)
-                store_block(slope[m], j, multiply(change, scale))
-
-    @njit(fastmath=_FAST, error_model="numpy")
-    def accumulate(n, interval, weight, ex, ey, ez, moments):
-        one = ex.dtype.type(1.0)
-        for j in range(n):
-            unit = make_vector(one, ex[j], ey[j], ez[j])
-            k = np.intp(interval[j])
-            for m in range(order):
-                store_row(moments, k + m, multiply_add(weight[m, j], unit, load_row(moments, k + m)))
-
-    @njit(fastmath=_FAST, error_model="numpy")
-    def scatter(n, interval, index, owner, weight, slope, ex, ey, ez, inverse_r, q, centre, forces, gradient):
-        one = q.dtype.type(1.0)
-        nothing = q.dtype.type(0.0)
-        zero = make_vector(nothing, nothing, nothing, nothing)
-        total = widen(zero)
-        for j in range(n):
-            k = np.intp(interval[j])
-            v = zero
-            s = zero
-            for m in range(order):
-                x = load_row(q, k + m)
-                v = multiply_add(weight[m, j], x, v)
-                s = multiply_add(slope[m, j], x, s)
-            # Component 0 of the first factor is set to 1, so that of v must not count.
-            unit = make_vector(one, ex[j], ey[j], ez[j])
-            transverse = multiply(make_vector(nothing, inverse_r[j], inverse_r[j], inverse_r[j]), v)
-            radial = sum_lanes(multiply(subtract(s, transverse), unit))
-            g = multiply_add(radial, unit, transverse)
-            store_row(gradient, j, g)
-            g = widen(g)
-            row = np.intp(owner[np.uint32(index[j])])
-            store_row(forces, row, subtract(load_row(forces, row), g))
-            total = add(total, g)
-        store_row(forces, centre, add(load_row(forces, centre), total))
-
-    return weights, weights_and_slopes, accumulate, scatter
-
-
-_weights_cubic, _both_cubic, _accumulate_cubic, _scatter_cubic = _of_order(4)
-_weights_quintic, _both_quintic, _accumulate_quintic, _scatter_quintic = _of_order(6)
-
-
-@njit(fastmath=_FAST, error_model="numpy")
+@inner(fastmath=_FAST, error_model="numpy")
 def basis_weights(n, polynomials, fraction, weight):
     """Fill `weight[m, j]` with basis function k_j + m at the fraction of neighbour j."""
-    if polynomials.shape[0] == 4:
-        _weights_cubic(n, polynomials, fraction, weight)
-    else:
-        _weights_quintic(n, polynomials, fraction, weight)
+    for j in range(0, n, BLOCK):
+        t = load_block(fraction, j)
+        for m in range(ORDER):
+            value = make_block(polynomials[m, ORDER - 1])
+            for p in range(1, ORDER):
+                value = multiply_add_lanes(value, t, make_block(polynomials[m, ORDER - 1 - p]))
+            store_block(weight[m], j, value)
 
 
-@njit(fastmath=_FAST, error_model="numpy")
+@inner(fastmath=_FAST, error_model="numpy")
 def basis_weights_and_slopes(n, polynomials, table, fraction, inverse_r, factor, weight, slope):
     """Fill `weight[m, j]` as `basis_weights` and `slope[m, j]` with its d/dr, 1/Å; `factor` is scratch."""
     one = fraction.dtype.type(1.0)
@@ -253,22 +189,33 @@ def basis_weights_and_slopes(n, polynomials, table, fraction, inverse_r, factor,
     inverse_spacing = fraction.dtype.type(table[INVERSE_SPACING])
     for j in range(n):
         factor[j] = inverse_spacing * _coordinate_slope(one / inverse_r[j], softness)
-    if polynomials.shape[0] == 4:
-        _both_cubic(n, polynomials, fraction, factor, weight, slope)
-    else:
-        _both_quintic(n, polynomials, fraction, factor, weight, slope)
+    for j in range(0, n, BLOCK):
+        t = load_block(fraction, j)
+        scale = load_block(factor, j)
+        for m in range(ORDER):
+            value = make_block(polynomials[m, ORDER - 1])
+            change = value
+            for p in range(1, ORDER):
+                value = multiply_add_lanes(value, t, make_block(polynomials[m, ORDER - 1 - p]))
+                if p < ORDER - 1:
+                    # Horner's rule for the derivative alongside: p' ← p' t + p.
+                    change = multiply_add_lanes(change, t, value)
+            store_block(weight[m], j, value)
+            store_block(slope[m], j, multiply(change, scale))
 
 
-@njit(fastmath=_FAST, error_model="numpy")
-def accumulate_moments(n, order, interval, weight, ex, ey, ez, moments):
+@inner(fastmath=_FAST, error_model="numpy")
+def accumulate_moments(n, interval, weight, ex, ey, ez, moments):
     """Add Σ_j B_n(u_j) (1, r̂_j) to `moments`, (N, 4)."""
-    if order == 4:
-        _accumulate_cubic(n, interval, weight, ex, ey, ez, moments)
-    else:
-        _accumulate_quintic(n, interval, weight, ex, ey, ez, moments)
+    one = ex.dtype.type(1.0)
+    for j in range(n):
+        unit = make_vector(one, ex[j], ey[j], ez[j])
+        k = np.intp(interval[j])
+        for m in range(ORDER):
+            store_row(moments, k + m, multiply_add(weight[m, j], unit, load_row(moments, k + m)))
 
 
-@njit(fastmath=_FAST, error_model="numpy")
+@inner(fastmath=_FAST, error_model="numpy")
 def columns_to_rows(n, columns, at, stride, rows):
     """Write the transpose of the (4, n) matrix that begins at `at` in a flat array into `rows`, (≥ n, 4)."""
     for p in range(0, n, ROW):
@@ -282,9 +229,9 @@ def columns_to_rows(n, columns, at, stride, rows):
         )
 
 
-@njit(fastmath=_FAST, error_model="numpy")
+@inner(fastmath=_FAST, error_model="numpy")
 def scatter_gradients(
-    n, order, interval, index, owner, weight, slope, ex, ey, ez, inverse_r, q, centre, forces, gradient
+    n, interval, index, owner, weight, slope, ex, ey, ez, inverse_r, q, centre, forces, gradient
 ):
     """Add the forces that the energy of one atom makes, over the pairs of one segment.
 
@@ -302,17 +249,32 @@ def scatter_gradients(
     gradient : (capacity, 4)
         Filled: g in components 1…3.
     """
-    if order == 4:
-        _scatter_cubic(
-            n, interval, index, owner, weight, slope, ex, ey, ez, inverse_r, q, centre, forces, gradient
-        )
-    else:
-        _scatter_quintic(
-            n, interval, index, owner, weight, slope, ex, ey, ez, inverse_r, q, centre, forces, gradient
-        )
+    one = q.dtype.type(1.0)
+    nothing = q.dtype.type(0.0)
+    zero = make_vector(nothing, nothing, nothing, nothing)
+    total = widen(zero)
+    for j in range(n):
+        k = np.intp(interval[j])
+        v = zero
+        s = zero
+        for m in range(ORDER):
+            x = load_row(q, k + m)
+            v = multiply_add(weight[m, j], x, v)
+            s = multiply_add(slope[m, j], x, s)
+        # Component 0 of the first factor is set to 1, so that of v must not count.
+        unit = make_vector(one, ex[j], ey[j], ez[j])
+        transverse = multiply(make_vector(nothing, inverse_r[j], inverse_r[j], inverse_r[j]), v)
+        radial = sum_lanes(multiply(subtract(s, transverse), unit))
+        g = multiply_add(radial, unit, transverse)
+        store_row(gradient, j, g)
+        g = widen(g)
+        row = np.intp(owner[np.uint32(index[j])])
+        store_row(forces, row, subtract(load_row(forces, row), g))
+        total = add(total, g)
+    store_row(forces, centre, add(load_row(forces, centre), total))
 
 
-@njit(fastmath=_FAST, error_model="numpy")
+@inner(fastmath=_FAST, error_model="numpy")
 def sum_virial(n, ex, ey, ez, inverse_r, gradient, virial):
     """Add the virial of the pairs of one segment, Ξ −= g ⊗ r, in float64."""
     for a in range(3):

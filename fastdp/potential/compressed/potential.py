@@ -9,6 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdp.errors import BackendError
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential, Precision
 from fastdp.potential.compressed.chunks import cut_into_chunks
@@ -18,15 +19,16 @@ from fastdp.potential.compressed.compressed_model import CompressedModel
 from fastdp.potential.compressed.matrix_kernels import ROWS_PADDED_TO, padded, stored_width
 from fastdp.potential.compressed.network_kernels import chunk_work_size, load_network
 from fastdp.potential.compressed.packing import pack
-from fastdp.potential.compressed.pair_kernels import group_rows
+from fastdp.potential.compressed.pair_kernels import DEGREE, ORDER, group_rows
 from fastdp.potential.compressed.simd import BLOCK
 from fastdp.potential.compressed.step_kernels import (
+    ADD,
+    EVALUATE,
+    EVALUATE_FIRST,
     PAIR_INTEGERS,
     PAIR_REALS,
-    add_forces,
-    clear_forces,
-    evaluate_chunks,
-    load_chunk_kernel,
+    load_step_kernel,
+    run_parts,
 )
 
 ATOMS_PER_CHUNK = 48
@@ -45,9 +47,19 @@ class CompressedPotential(Potential):
     precision : {"double", "mixed"}
         Of the kernels. In "mixed" they use float32, except that distances are formed and energies, forces
         and the virial are summed in float64.
+
+    Raises
+    ------
+    BackendError
+        If the splines of the model have another degree than the kernels.
     """
 
     def __init__(self, model: CompressedModel, precision: Precision = "double") -> None:
+        if model.degree != DEGREE:
+            raise BackendError(
+                f"the compressed potential has splines of degree {model.degree}, as earlier versions made; "
+                f"this one evaluates degree {DEGREE}: start again from the input file"
+            )
         self.model = model
         self.precision = precision
         self._dtype = DTYPES[precision]
@@ -93,6 +105,7 @@ class CompressedPotential(Potential):
         counted = self._clocks.copy()
         self._n_sections = len(SECTIONS) if on else 0
         self._clocks = np.zeros((max(1, self._threads), self._n_sections), np.int64)
+        self._build = -1  # buffers are made anew, with clocks
         return counted
 
     @property
@@ -155,25 +168,24 @@ class CompressedPotential(Potential):
             self._work,
             self._energies,
             self._part_forces,
+            self._forces,
             self._virials,
             self._too_close,
             self._clocks,
         )
+        inner, outer = self._bounds
         if not self._loaded:
             load_network(packed.type_table, packed.layers, packed.parameters)
-            load_chunk_kernel(*arguments)
+            load_step_kernel(inner, *arguments)
             self._loaded = True
-        clear_forces(self._part_forces)
-        inner, outer = self._bounds
-        if len(inner):
-            evaluate_chunks(inner, *arguments)
+        run_parts(EVALUATE_FIRST, inner, *arguments)
         if between is not None:
             between()
-        if len(outer):
-            evaluate_chunks(outer, *arguments)
+        if outer[-1] > outer[0]:
+            run_parts(EVALUATE, outer, *arguments)
         if self._too_close.max(initial=-1) >= 0:
             raise closest_pair_error(self.model, neighbours, self._too_close[self._too_close >= 0])
-        add_forces(self._part_forces, self._forces)
+        run_parts(ADD, inner, *arguments)
         result.atomic_energies[neighbours.order] = self._energies[:n]
         result.forces[neighbours.order] = self._forces[:n]
         result.ghost_forces = self._forces[n:]
@@ -226,7 +238,7 @@ class CompressedPotential(Potential):
 
     def _allocate_scratch(self, threads: int) -> None:
         """Make the buffers of the threads: for one chunk each, however many atoms there are."""
-        n_types, order, packed = self.model.n_types, self.model.degree + 1, self._packed
+        n_types, packed = self.model.n_types, self._packed
         largest = max((int(stop - start) for start, stop, _ in self._chunks), default=0)
         work = max(chunk_work_size(largest, row, packed.layers) for row in packed.type_table)
         pairs = (n_types, self._capacity)
@@ -235,7 +247,7 @@ class CompressedPotential(Potential):
         self._counts = np.zeros((threads, largest, n_types), np.int64)
         self._integers = np.zeros((threads, largest, PAIR_INTEGERS, *pairs), np.int32)
         self._reals = np.zeros((threads, largest, PAIR_REALS, *pairs), self._dtype)
-        self._weights = np.zeros((threads, 2 * order + 1, self._capacity), self._dtype)
+        self._weights = np.zeros((threads, 2 * ORDER + 1, self._capacity), self._dtype)
         self._gradients = np.zeros((threads, self._capacity, 4), self._dtype)
         self._moments = np.zeros((threads, rows * 4 * stride), self._dtype)
         self._q = np.zeros((threads, stride, 4), self._dtype)

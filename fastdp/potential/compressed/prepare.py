@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from fastdp.model.description import DeepPotential
 from fastdp.potential.compressed import cache
@@ -12,7 +13,11 @@ from fastdp.potential.compressed.tuning import CompressionReport, compress
 
 
 def prepare(
-    description: DeepPotential, atoms: Atoms, tolerance: float, report: Callable[[str], None]
+    description: DeepPotential,
+    atoms: Atoms,
+    tolerance: float,
+    report: Callable[[str], None],
+    meanwhile: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> CompressedModel:
     """Return a compressed model that meets a tolerance on a structure, and report its measured error.
 
@@ -24,6 +29,8 @@ def prepare(
         eV/Å.
     report : callable
         Told what was chosen and measured.
+    meanwhile : callable
+        Makes the context in which the model is compressed, if it has to be.
 
     Returns
     -------
@@ -38,7 +45,8 @@ def prepare(
     found = cache.load(name)
     if found is None:
         report(f"compressing the model to {tolerance:g} eV/Å (kept for the next run)")
-        found = compress(description, atoms, tolerance, report)
+        with meanwhile():
+            found = compress(description, atoms, tolerance, report)
         cache.store(name, *found)
     model, made = found
     for line in describe(made, description):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit, prange
 
-from fastdp.parallel.symbols import by_symbol, publish
+from fastdp.parallel.symbols import by_symbol_held, hold, inner, load
 from fastdp.potential.compressed.clock import (
     FORCES,
     MOMENTS,
@@ -21,6 +20,8 @@ from fastdp.potential.compressed.network_kernels import (
     padded_rows,
 )
 from fastdp.potential.compressed.pair_kernels import (
+    DEGREE,
+    ORDER,
     SHORTEST_SQUARED,
     accumulate_moments,
     basis_weights,
@@ -34,172 +35,18 @@ from fastdp.potential.compressed.pair_kernels import (
 
 # Columns of the table of chunks.
 START, STOP, TYPE, CHUNK_COLUMNS = range(4)
+# What `run_parts` does: begin with forces of zero and evaluate, evaluate more, add the forces of all parts.
+EVALUATE_FIRST, EVALUATE, ADD = range(3)
 # First index of the real numbers kept for each pair.
 X, Y, Z, FRACTION, INVERSE_R, PAIR_REALS = range(6)
 # First index of the integers kept for each pair.
 INDEX, INTERVAL, PAIR_INTEGERS = range(3)
 
-NO_CHUNK = -1
-"""In place of a chunk: do nothing."""
 
-
-@njit(cache=True, error_model="numpy")
-def _chunk(
-    chunk,
+@inner(cache=True, error_model="numpy")
+def _part(
+    task,
     part,
-    chunks,
-    positions,
-    owner,
-    starts,
-    neighbours,
-    cutoff_squared,
-    n_functions,
-    polynomials,
-    pair_tables,
-    type_table,
-    layers,
-    parameters,
-    bias,
-    with_virial,
-    counts,
-    integers,
-    reals,
-    weights,
-    gradients,
-    moment_buffer,
-    q_buffer,
-    work_buffer,
-    energies,
-    forces,
-    virials,
-    too_close,
-    clocks,
-):
-    """Evaluate the atoms of one chunk; arguments as `evaluate_chunks`."""
-    if chunk == NO_CHUNK:
-        return
-    n_types = type_table.shape[0]
-    order = polynomials.shape[0]
-    n_intervals = n_functions - order + 1
-    columns = n_types * n_functions
-    lowest = chunks[chunk, START]
-    n = chunks[chunk, STOP] - lowest
-    alpha = chunks[chunk, TYPE]
-    stride = q_buffer.shape[1]
-    q_of_atom = q_buffer[part]
-    moments = moment_buffer[part, : padded_rows(n) * 4 * stride]
-    weight = weights[part, :order]
-    slope = weights[part, order : 2 * order]
-    factor = weights[part, 2 * order]
-    gradient = gradients[part]
-    too_close[chunk] = -1
-    clock = clocks[part]
-    now = begin(clock)
-    for a in range(n):
-        i = lowest + a
-        count = counts[part, a]
-        index = integers[part, a, INDEX]
-        interval = integers[part, a, INTERVAL]
-        real = reals[part, a]
-        for b in range(n_types):
-            count[b] = gather(
-                neighbours[starts[i, b] : starts[i, b + 1]],
-                positions,
-                i,
-                cutoff_squared,
-                index[b],
-                real[X, b],
-                real[Y, b],
-                real[Z, b],
-            )
-        now = lap(clock, NEIGHBOURS, now)
-        per_atom = moments[a * 4 * stride : a * 4 * stride + columns * 4].reshape(n_types, n_functions, 4)
-        per_atom[:, :, :] = 0.0
-        for b in range(n_types):
-            table = pair_tables[alpha, b]
-            nearest = spline_coordinates(
-                count[b],
-                n_intervals,
-                table,
-                real[X, b],
-                real[Y, b],
-                real[Z, b],
-                interval[b],
-                real[FRACTION, b],
-                real[INVERSE_R, b],
-            )
-            if nearest < table[SHORTEST_SQUARED]:
-                too_close[chunk] = i
-            basis_weights(count[b], polynomials, real[FRACTION, b], weight)
-            now = lap(clock, SPLINES, now)
-            accumulate_moments(
-                count[b], order, interval[b], weight, real[X, b], real[Y, b], real[Z, b], per_atom[b]
-            )
-            now = lap(clock, MOMENTS, now)
-    call_chunk_energy_and_gradient(
-        (
-            n,
-            alpha,
-            type_table,
-            layers,
-            parameters,
-            columns,
-            moments,
-            work_buffer[part],
-            energies[lowest : lowest + n],
-            clock,
-        )
-    )
-    virials[chunk, :] = 0.0
-    now = begin(clock)
-    for a in range(n):
-        i = lowest + a
-        energies[i] += bias[alpha]
-        columns_to_rows(columns, moments, a * 4 * stride, stride, q_of_atom)
-        now = lap(clock, TRANSPOSITION, now)
-        real = reals[part, a]
-        for b in range(n_types):
-            m = counts[part, a, b]
-            basis_weights_and_slopes(
-                m,
-                polynomials,
-                pair_tables[alpha, b],
-                real[FRACTION, b],
-                real[INVERSE_R, b],
-                factor,
-                weight,
-                slope,
-            )
-            now = lap(clock, SLOPES, now)
-            scatter_gradients(
-                m,
-                order,
-                integers[part, a, INTERVAL, b],
-                integers[part, a, INDEX, b],
-                owner,
-                weight,
-                slope,
-                real[X, b],
-                real[Y, b],
-                real[Z, b],
-                real[INVERSE_R, b],
-                q_of_atom[b * n_functions : (b + 1) * n_functions],
-                i,
-                forces[part],
-                gradient,
-            )
-            if with_virial:
-                sum_virial(
-                    m, real[X, b], real[Y, b], real[Z, b], real[INVERSE_R, b], gradient, virials[chunk]
-                )
-            now = lap(clock, FORCES, now)
-
-
-_call_chunk = by_symbol(_chunk)
-
-
-@njit(parallel=True, cache=True, error_model="numpy")
-def evaluate_chunks(
     bounds,
     chunks,
     positions,
@@ -224,18 +71,191 @@ def evaluate_chunks(
     q_buffer,
     work_buffer,
     energies,
+    part_forces,
     forces,
     virials,
     too_close,
     clocks,
 ):
-    """Fill atomic energies, and add to the forces on every atom, each part with sums of its own.
+    """Do what one part has to do; arguments as `run_parts`."""
+    if task == ADD:
+        n_parts = part_forces.shape[0]
+        n_rows = part_forces.shape[1]
+        for i in range(part * n_rows // n_parts, (part + 1) * n_rows // n_parts):
+            x = part_forces[0, i, 1]
+            y = part_forces[0, i, 2]
+            z = part_forces[0, i, 3]
+            for other in range(1, n_parts):
+                x += part_forces[other, i, 1]
+                y += part_forces[other, i, 2]
+                z += part_forces[other, i, 3]
+            forces[i, 0] = x
+            forces[i, 1] = y
+            forces[i, 2] = z
+        return
+    if task == EVALUATE_FIRST:
+        part_forces[part, :, :] = 0.0
+    n_types = type_table.shape[0]
+    n_intervals = n_functions - DEGREE
+    columns = n_types * n_functions
+    stride = q_buffer.shape[1]
+    q_of_atom = q_buffer[part]
+    weight = weights[part, :ORDER]
+    slope = weights[part, ORDER : 2 * ORDER]
+    factor = weights[part, 2 * ORDER]
+    gradient = gradients[part]
+    clock = clocks[part]
+    for chunk in range(bounds[part], bounds[part + 1]):
+        lowest = chunks[chunk, START]
+        n = chunks[chunk, STOP] - lowest
+        alpha = chunks[chunk, TYPE]
+        moments = moment_buffer[part, : padded_rows(n) * 4 * stride]
+        too_close[chunk] = -1
+        now = begin(clock)
+        for a in range(n):
+            i = lowest + a
+            count = counts[part, a]
+            index = integers[part, a, INDEX]
+            interval = integers[part, a, INTERVAL]
+            real = reals[part, a]
+            for b in range(n_types):
+                count[b] = gather(
+                    neighbours[starts[i, b] : starts[i, b + 1]],
+                    positions,
+                    i,
+                    cutoff_squared,
+                    index[b],
+                    real[X, b],
+                    real[Y, b],
+                    real[Z, b],
+                )
+            now = lap(clock, NEIGHBOURS, now)
+            per_atom = moments[a * 4 * stride : a * 4 * stride + columns * 4].reshape(n_types, n_functions, 4)
+            per_atom[:, :, :] = 0.0
+            for b in range(n_types):
+                table = pair_tables[alpha, b]
+                nearest = spline_coordinates(
+                    count[b],
+                    n_intervals,
+                    table,
+                    real[X, b],
+                    real[Y, b],
+                    real[Z, b],
+                    interval[b],
+                    real[FRACTION, b],
+                    real[INVERSE_R, b],
+                )
+                if nearest < table[SHORTEST_SQUARED]:
+                    too_close[chunk] = i
+                basis_weights(count[b], polynomials, real[FRACTION, b], weight)
+                now = lap(clock, SPLINES, now)
+                accumulate_moments(
+                    count[b], interval[b], weight, real[X, b], real[Y, b], real[Z, b], per_atom[b]
+                )
+                now = lap(clock, MOMENTS, now)
+        call_chunk_energy_and_gradient(
+            (
+                n,
+                alpha,
+                type_table,
+                layers,
+                parameters,
+                columns,
+                moments,
+                work_buffer[part],
+                energies[lowest : lowest + n],
+                clock,
+            )
+        )
+        virials[chunk, :] = 0.0
+        now = begin(clock)
+        for a in range(n):
+            i = lowest + a
+            energies[i] += bias[alpha]
+            columns_to_rows(columns, moments, a * 4 * stride, stride, q_of_atom)
+            now = lap(clock, TRANSPOSITION, now)
+            real = reals[part, a]
+            for b in range(n_types):
+                m = counts[part, a, b]
+                basis_weights_and_slopes(
+                    m,
+                    polynomials,
+                    pair_tables[alpha, b],
+                    real[FRACTION, b],
+                    real[INVERSE_R, b],
+                    factor,
+                    weight,
+                    slope,
+                )
+                now = lap(clock, SLOPES, now)
+                scatter_gradients(
+                    m,
+                    integers[part, a, INTERVAL, b],
+                    integers[part, a, INDEX, b],
+                    owner,
+                    weight,
+                    slope,
+                    real[X, b],
+                    real[Y, b],
+                    real[Z, b],
+                    real[INVERSE_R, b],
+                    q_of_atom[b * n_functions : (b + 1) * n_functions],
+                    i,
+                    part_forces[part],
+                    gradient,
+                )
+                if with_virial:
+                    sum_virial(
+                        m, real[X, b], real[Y, b], real[Z, b], real[INVERSE_R, b], gradient, virials[chunk]
+                    )
+                now = lap(clock, FORCES, now)
+
+
+_call_part = by_symbol_held(_part)
+
+
+@njit(parallel=True, cache=True, error_model="numpy")
+def run_parts(
+    task,
+    bounds,
+    chunks,
+    positions,
+    owner,
+    starts,
+    neighbours,
+    cutoff_squared,
+    n_functions,
+    polynomials,
+    pair_tables,
+    type_table,
+    layers,
+    parameters,
+    bias,
+    with_virial,
+    counts,
+    integers,
+    reals,
+    weights,
+    gradients,
+    moment_buffer,
+    q_buffer,
+    work_buffer,
+    energies,
+    part_forces,
+    forces,
+    virials,
+    too_close,
+    clocks,
+):
+    """Fill atomic energies and sum forces on every atom, each part sums of its own; or add these sums.
 
     Which part takes a chunk is fixed by `bounds`, whatever thread runs it, so that the same number of parts
-    gives the same bits.
+    gives the same bits. One function for all tasks, since compiling what runs in parallel takes long.
 
     Parameters
     ----------
+    task : int
+        `EVALUATE_FIRST`, `EVALUATE` or `ADD`.
     bounds : (n_parts + 1,) int64
         Part p takes chunks bounds[p]:bounds[p + 1].
     chunks : (n_chunks, 3) int64
@@ -263,8 +283,10 @@ def evaluate_chunks(
     work_buffer : (n_parts, size)
     energies : (n_atoms,) float64
         Filled, eV.
-    forces : (n_parts, n_rows, 4) float64
-        Added to; components 1…3, eV/Å.
+    part_forces : (n_parts, n_rows, 4) float64
+        Sums of each part; components 1…3, eV/Å.
+    forces : (n_rows, 3) float64
+        Filled by `ADD`, eV/Å.
     virials : (n_chunks, 9) float64
         Filled, eV.
     too_close : (n_chunks,) int64
@@ -272,74 +294,48 @@ def evaluate_chunks(
     clocks : (n_parts, n_sections or 0) int64
         Cycles of each section are added, if there are columns.
     """
-    for part in prange(bounds.shape[0] - 1):
-        for chunk in range(bounds[part], bounds[part + 1]):
-            _call_chunk(
-                (
-                    np.int64(chunk),
-                    np.int64(part),
-                    chunks,
-                    positions,
-                    owner,
-                    starts,
-                    neighbours,
-                    cutoff_squared,
-                    n_functions,
-                    polynomials,
-                    pair_tables,
-                    type_table,
-                    layers,
-                    parameters,
-                    bias,
-                    with_virial,
-                    counts,
-                    integers,
-                    reals,
-                    weights,
-                    gradients,
-                    moment_buffer,
-                    q_buffer,
-                    work_buffer,
-                    energies,
-                    forces,
-                    virials,
-                    too_close,
-                    clocks,
-                )
-            )
+    held = hold(
+        (
+            bounds,
+            chunks,
+            positions,
+            owner,
+            starts,
+            neighbours,
+            cutoff_squared,
+            n_functions,
+            polynomials,
+            pair_tables,
+            type_table,
+            layers,
+            parameters,
+            bias,
+            with_virial,
+            counts,
+            integers,
+            reals,
+            weights,
+            gradients,
+            moment_buffer,
+            q_buffer,
+            work_buffer,
+            energies,
+            part_forces,
+            forces,
+            virials,
+            too_close,
+            clocks,
+        )
+    )
+    for part in prange(part_forces.shape[0]):
+        _call_part(task, part, held)
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
-def clear_forces(forces):
-    """Set the sums of every part to zero, (n_parts, n_rows, 4)."""
-    for part in prange(forces.shape[0]):
-        forces[part] = 0.0
+def load_step_kernel(*arguments) -> None:
+    """Compile `run_parts` and what it calls, or load it from its cache.
 
-
-@njit(parallel=True, cache=True, error_model="numpy")
-def add_forces(forces, total):
-    """Add the sums of all parts, always in the same order, into `total`, (n_rows, 3) float64."""
-    n_parts = forces.shape[0]
-    n_rows = forces.shape[1]
-    for block in prange(n_parts):
-        for i in range(block * n_rows // n_parts, (block + 1) * n_rows // n_parts):
-            x = forces[0, i, 1]
-            y = forces[0, i, 2]
-            z = forces[0, i, 3]
-            for part in range(1, n_parts):
-                x += forces[part, i, 1]
-                y += forces[part, i, 2]
-                z += forces[part, i, 3]
-            total[i, 0] = x
-            total[i, 1] = y
-            total[i, 2] = z
-
-
-def load_chunk_kernel(*arguments) -> None:
-    """Compile the kernel that `evaluate_chunks` calls, or load it from its cache.
-
-    Arguments as `evaluate_chunks` from `chunks` on. `load_network` has to come before, and this before
-    `evaluate_chunks` is first called with arguments of these types.
+    Arguments as `run_parts` from `bounds` on. `load_network` has to come before, and this before `run_parts`
+    is first called with arguments of these types.
     """
-    _chunk(NO_CHUNK, 0, *arguments)
-    publish(_chunk)
+    load(_part, 0, 0, *arguments)
+    load(run_parts, 0, *arguments)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,11 +20,9 @@ from fastdp.parallel.threads import one_blas_thread
 from fastdp.potential.compressed.builder import Choice, Compressor
 from fastdp.potential.compressed.compressed_model import CompressedModel
 from fastdp.potential.compressed.measurement import Atoms, Probe, Region, make_probe, regions
+from fastdp.potential.compressed.pair_kernels import DEGREE
 from fastdp.potential.compressed.potential import CompressedPotential
 from fastdp.potential.compressed.shortest import shortest_distances
-
-DEGREES = (3, 5)
-"""Of the splines that are tried."""
 
 SIZES = (32, 40, 48, 56, 64, 72, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256, 320, 384, 512)
 """Numbers of basis functions that are tried."""
@@ -34,9 +33,9 @@ THRESHOLDS = tuple(10.0 ** (-0.25 * k) for k in range(4, 45))
 LAYER_THRESHOLDS = tuple(10.0 ** (-0.125 * k) for k in range(16, 73))
 """Forces that a layer may leave out, eV/Å."""
 
-MORE_CHANNELS = (0, 1, 2)
-"""Steps of `THRESHOLDS` beyond the first that suffices: a finer projector leaves more of the tolerance to the
-layers and the basis, which is often the cheaper way."""
+MORE_CHANNELS = 1
+"""Steps of `THRESHOLDS` beyond the first that suffices, which are tried too: a finer projector leaves more of
+the tolerance to the layers and the basis, which can be the cheaper way."""
 
 PART_OF_PROJECTOR, PART_OF_LAYERS = 1.0 / 3.0, 0.75
 """Parts of the square of the tolerance that the projector alone, and the projector with the layers, may use:
@@ -86,9 +85,7 @@ done to the user's structure."""
 SOFTNESS_IN_CUTOFFS = 0.5
 """a of the radial map u = r/(r + a), in cutoffs: best of those tried, see benchmarks/NOTES.md."""
 
-PAIR_COST = {3: 60.0, 5: 90.0}
-"""Multiply-adds that the two loops over neighbours cost for each neighbour, by degree: counted in the
-kernels, with the geometry. It only has to rank the degrees."""
+T = TypeVar("T")
 
 SEED = 20180709
 """Of displacements and samples; fixed, so that the same input gives the same potential."""
@@ -226,64 +223,76 @@ def _choose(compressor: Compressor, probes: Sequence[Probe], tolerance: float, s
                 return False
         return True
 
-    rank = _first(len(THRESHOLDS), lambda k: accepted(Choice(5, fine, THRESHOLDS[k]), PART_OF_PROJECTOR))
+    rank = _first(THRESHOLDS, lambda x: accepted(Choice(DEGREE, fine, x), PART_OF_PROJECTOR))
     if rank is None:
-        reached = max(e for _, e in _errors(probes, compressor.compress(Choice(5, fine, THRESHOLDS[-1]))))
+        finest = Choice(DEGREE, fine, THRESHOLDS[-1])
+        reached = max(e for _, e in _errors(probes, compressor.compress(finest)))
         raise InputError(
             f"the tolerance of {tolerance:g} eV/Å cannot be met: {fine} spline functions and all channels "
             f"reach {reached:.1e} eV/Å (half of the tolerance is kept as a margin); use a larger tolerance, "
             'or backend = "reference"'
         )
     candidates = []
-    degrees: tuple[int, ...] = DEGREES
-    for more in MORE_CHANNELS:
-        if rank + more >= len(THRESHOLDS):
-            break
-        threshold = THRESHOLDS[rank + more]
+    thin = size = None
+    for threshold in THRESHOLDS[rank : rank + MORE_CHANNELS + 1]:
+        choice = Choice(DEGREE, fine, threshold)
         thin = _first(
-            len(LAYER_THRESHOLDS),
-            lambda k: accepted(Choice(5, fine, threshold, LAYER_THRESHOLDS[k]), PART_OF_LAYERS),  # noqa: B023
+            LAYER_THRESHOLDS,
+            lambda x: accepted(replace(choice, layer_threshold=x), PART_OF_LAYERS),  # noqa: B023
+            near=thin,
         )
-        layers = 0.0 if thin is None else LAYER_THRESHOLDS[thin]
-        found = []
-        for degree in degrees:
-            size = _first(len(SIZES), lambda k: accepted(Choice(degree, SIZES[k], threshold, layers)))  # noqa: B023
-            if size is not None:
-                choice = Choice(degree, SIZES[size], threshold, layers)
-                found.append((_cost(choice, compressor, shares), choice))
-        candidates.extend(found)
-        # The better degree hardly depends on the rest.
-        degrees = (min(found, key=_first_item)[1].degree,) if found else degrees
+        if thin is not None:
+            choice = replace(choice, layer_threshold=LAYER_THRESHOLDS[thin])
+        size = _first(SIZES, lambda n: accepted(replace(choice, n_functions=n)), near=size)  # noqa: B023
+        if size is not None:
+            choice = replace(choice, n_functions=SIZES[size])
+            candidates.append((_cost(choice, compressor, shares), thin, choice))
     if not candidates:
         raise InputError(
             f"the tolerance of {tolerance:g} eV/Å cannot be met by {fine} spline functions; use a larger "
             'tolerance, or backend = "reference"'
         )
-    best = min(candidates, key=_first_item)[1]
+    _, thin, best = min(candidates, key=_first_item)
     # Sizes come in steps, and what the step left over goes to the layers.
-    spare = _first(
-        len(LAYER_THRESHOLDS), lambda k: accepted(replace(best, layer_threshold=LAYER_THRESHOLDS[k]))
-    )
+    spare = _first(LAYER_THRESHOLDS, lambda x: accepted(replace(best, layer_threshold=x)), near=thin)
     return best if spare is None else replace(best, layer_threshold=LAYER_THRESHOLDS[spare])
 
 
-def _first_item(pair: tuple[float, Choice]) -> float:
-    return pair[0]
+def _first_item(candidate: tuple[float, int | None, Choice]) -> float:
+    return candidate[0]
 
 
-def _first(count: int, accepted: Callable[[int], bool]) -> int | None:
-    """Return the first index that is accepted, if acceptance is monotonic; None if the last is not."""
-    low, high = 0, count
+def _first(values: Sequence[T], accepted: Callable[[T], bool], near: int | None = None) -> int | None:
+    """Return the index of the first value that is accepted, if acceptance is monotonic.
+
+    Parameters
+    ----------
+    values : sequence
+    accepted : callable
+        From a value to whether it is.
+    near : int, optional
+        Where it is likely to be: asked first, then at growing distances from there.
+
+    Returns
+    -------
+    int or None
+        None if the last is not accepted.
+    """
+    low, high = 0, len(values)
+    step = 1
     while low < high:
-        middle = (low + high) // 2
-        if accepted(middle):
+        enclosed = low > 0 and high < len(values)
+        middle = (low + high) // 2 if near is None or enclosed else min(max(near, low), high - 1)
+        if accepted(values[middle]):
             high = middle
+            near = None if near is None else middle - step
         else:
             low = middle + 1
-    return low if low < count else None
+            near = None if near is None else middle + step
+        step *= 2
+    return low if low < len(values) else None
 
 
 def _cost(choice: Choice, compressor: Compressor, shares: Array) -> float:
-    """Return the multiply-adds for one atom, the mean over types."""
-    dense = float(shares @ compressor.compress(choice).multiply_adds)
-    return compressor.mean_neighbours * PAIR_COST[choice.degree] + dense
+    """Return the multiply-adds of the dense part for one atom, the mean over types."""
+    return float(shares @ compressor.compress(choice).multiply_adds)

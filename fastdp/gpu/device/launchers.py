@@ -1,0 +1,178 @@
+"""Ways to launch a kernel on a card: by Numba, or by the driver with everything prepared beforehand.
+
+Numba looks at every argument in every launch, and compiles each kernel anew in every process. The arguments
+of a launch in fastdp never change, so they can be packed once, and machine code can be kept
+(`fastdp.gpu.device.compiled`). The driver's interface: https://docs.nvidia.com/cuda/cuda-driver-api.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from fastdp.errors import BackendError
+from fastdp.gpu.device.base import Action, DeviceArray
+from fastdp.gpu.device.compiled import Compiled, compiled, forget, key
+
+_SUCCESS = 0
+
+
+class Launcher(Protocol):
+    """What makes an action of a kernel and its arguments."""
+
+    name: str
+
+    def action(self, kernel: Any, grid: int, block: int, arguments: tuple[Any, ...], shared: int) -> Action:
+        """Return an action that runs a kernel; the parameters are those of `Device.launch`."""
+
+
+class NumbaLauncher:
+    """Launches by Numba.
+
+    Parameters
+    ----------
+    stream
+        Of Numba.
+    """
+
+    name = "numba"
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def action(self, kernel: Any, grid: int, block: int, arguments: tuple[Any, ...], shared: int) -> Action:
+        """Return an action that runs a kernel."""
+        configured = kernel[grid, block, self._stream, shared]
+        values = tuple(value.argument if isinstance(value, DeviceArray) else value for value in arguments)
+
+        def act() -> None:
+            configured(*values)
+
+        return act
+
+
+class DriverLauncher:
+    """Launches by the driver, with machine code that is kept on disk and arguments that are packed once.
+
+    Parameters
+    ----------
+    driver
+        The loaded library of the driver.
+    stream : int
+        Of CUDA.
+    capability : (int, int)
+        Compute capability of the card.
+    function_of : callable
+        Loads machine code; gives the address of the function, and what has to live as long as that.
+    address : callable
+        Gives the address of an array's first element.
+    """
+
+    name = "driver"
+
+    def __init__(
+        self,
+        driver: Any,
+        stream: int,
+        capability: tuple[int, int],
+        function_of: Callable[[Compiled], tuple[int, Any]],
+        address: Callable[[Any], int],
+    ) -> None:
+        self._driver = driver
+        self._stream = ctypes.c_void_p(stream)
+        self._capability = capability
+        self._function_of = function_of
+        self._address = address
+        self._loaded: dict[tuple[Any, ...], tuple[int, Any]] = {}
+
+    def action(self, kernel: Any, grid: int, block: int, arguments: tuple[Any, ...], shared: int) -> Action:
+        """Return an action that runs a kernel."""
+        function = self._function(kernel, signature_of(arguments))
+        number = ctypes.c_uint
+        values = packed(arguments, self._address)
+        pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
+        one = number(1)
+        call = (
+            ctypes.c_void_p(function),
+            number(grid), one, one,
+            number(block), one, one,
+            number(shared),
+            self._stream,
+            pointers,
+            None,
+        )  # fmt: skip
+        launch, name = self._driver.cuLaunchKernel, kernel.py_func.__name__
+
+        # The arrays' memory has to be there as long as the action.
+        def act(keep: Any = (values, arguments)) -> None:
+            code = launch(*call)
+            if code != _SUCCESS:
+                raise BackendError(f"the GPU's driver refused the kernel {name} with status {code}")
+
+        return act
+
+    def _function(self, kernel: Any, signature: tuple[Any, ...]) -> int:
+        place = (kernel.py_func, signature)
+        if place not in self._loaded:
+            code = compiled(kernel.py_func, signature, self._capability)
+            try:
+                self._loaded[place] = self._function_of(code)
+            # What was kept may be damaged in a way that only the driver sees.
+            except Exception:
+                forget(key(kernel.py_func, signature, self._capability))
+                code = compiled(kernel.py_func, signature, self._capability)
+                self._loaded[place] = self._function_of(code)
+        return self._loaded[place][0]
+
+
+def signature_of(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the types that Numba compiles a kernel for.
+
+    Parameters
+    ----------
+    arguments : tuple
+        Numbers, and arrays of CuPy, NumPy or the device.
+    """
+    import numba
+
+    found: list[Any] = []
+    for value in arguments:
+        raw = value.raw if isinstance(value, DeviceArray) else value
+        if hasattr(raw, "shape") and hasattr(raw, "strides") and raw.shape != ():
+            layout: Any = "C" if raw.flags.c_contiguous else "A"
+            found.append(numba.types.Array(numba.from_dtype(raw.dtype), raw.ndim, layout))
+        else:
+            found.append(numba.float64 if isinstance(raw, float) else numba.int64)
+    return tuple(found)
+
+
+def packed(arguments: tuple[Any, ...], address: Callable[[Any], int]) -> list[Any]:
+    """Return the arguments as Numba's kernels take them, each a number of ctypes.
+
+    An array is 5 + 2 ndim numbers of 64 bits: two addresses that a card has no use for, the number of
+    elements, the size of one, the address of the first, the shape, and the strides in bytes.
+
+    Parameters
+    ----------
+    arguments : tuple
+        Integers, floats, and instances of `DeviceArray`.
+    address : callable
+        Gives the address of an array's first element.
+    """
+    found: list[Any] = []
+    for value in arguments:
+        if isinstance(value, DeviceArray):
+            raw = value.raw
+            size = int(np.prod(raw.shape, dtype=np.int64))
+            numbers = (0, 0, size, raw.dtype.itemsize, address(raw), *raw.shape, *raw.strides)
+            found += [ctypes.c_int64(number) for number in numbers]
+        elif isinstance(value, float):
+            found.append(ctypes.c_double(value))
+        elif isinstance(value, (int, np.integer)):
+            found.append(ctypes.c_int64(int(value)))
+        else:
+            raise TypeError(f"a kernel takes integers, floats and arrays, not {value!r}")
+    return found

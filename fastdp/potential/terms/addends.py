@@ -1,0 +1,23 @@
+"""From terms to what evaluates them: all pair terms in one sum, others each by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastdp.potential.terms.base import Addend, PairTerm, Term
+from fastdp.potential.terms.pair_sum import FastPairSum, PairSum
+
+
+def make_addends(terms: Sequence[Term], *, specified: bool, ranks: int = 1) -> list[Addend]:
+    """Return what evaluates terms.
+
+    Parameters
+    ----------
+    terms : sequence of Term
+    specified : bool
+        Whether to evaluate them as they are specified, in NumPy, and not by kernels.
+    ranks : int
+        That share the atoms.
+    """
+    pairs = [term for term in terms if isinstance(term, PairTerm)]
+    return [PairSum(pairs) if specified else FastPairSum(pairs)] if pairs else []

@@ -1,0 +1,208 @@
+"""All pair terms of a run, summed over the neighbour list: as specified, and by kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdp.errors import PairTooCloseError
+from fastdp.neighbours.verlet_list import VerletList
+from fastdp.potential.base import Evaluation
+from fastdp.potential.terms.base import Array, PairTerm
+
+PAIRS_AT_ONCE = 65536
+"""Pairs that are processed together: some megabytes."""
+
+
+def too_close(neighbours: VerletList, i: int, extended: int, terms: Sequence[PairTerm]) -> PairTooCloseError:
+    """Return the error that names two atoms that are closer than a table begins.
+
+    Parameters
+    ----------
+    neighbours : VerletList
+    i, extended : int
+        Sorted atom, and extended atom that it sees.
+    terms : sequence of PairTerm
+    """
+    positions = neighbours.extended_positions
+    distance = float(np.linalg.norm(positions[extended] - positions[i]))
+    identifiers = neighbours.row_identifiers
+    atoms = sorted((int(identifiers[i]), int(identifiers[neighbours.owner[extended]])))
+    limit = max(term.shortest for term in terms)
+    return PairTooCloseError(
+        f"atoms {atoms[0]} and {atoms[1]} are {distance:.4f} Å apart, and the table of pair energies begins "
+        f"at {limit:.4f} Å: give one that begins at a shorter distance, or check structure and time step",
+        atoms=atoms,
+    )
+
+
+class PairSum:
+    """Pair terms in readable float64 NumPy: the specification of `FastPairSum`.
+
+        E_i = ½ Σ_j φ(r_ij),   F_i = Σ_j φ'(r_ij) r̂_ij,   Ξ = −½ Σ_ij φ'(r_ij) r̂_ij ⊗ r_ij
+
+    Every atom sums over its own neighbours, so that ghosts of other ranks get no force here.
+
+    Parameters
+    ----------
+    terms : sequence of PairTerm
+    """
+
+    def __init__(self, terms: Sequence[PairTerm]) -> None:
+        self.terms = tuple(terms)
+
+    @property
+    def cutoff(self) -> float:
+        """Radius that the neighbour list must reach, Å."""
+        return max(term.cutoff for term in self.terms)
+
+    def add(self, neighbours: VerletList, result: Evaluation, *, virial: bool) -> None:
+        """Add to energies, forces and, if wanted, the virial of `result`.
+
+        Parameters
+        ----------
+        neighbours : VerletList
+            Updated to the current positions.
+        result : Evaluation
+        virial : bool
+
+        Raises
+        ------
+        PairTooCloseError
+            If a pair is closer than a table begins.
+        """
+        n, first = neighbours.n_atoms, neighbours.first
+        energies, forces = np.zeros(n), np.zeros((n, 3))
+        start = 0
+        while start < n:
+            stop = int(np.searchsorted(first, first[start] + PAIRS_AT_ONCE, side="right")) - 1
+            stop = min(max(stop, start + 1), n)
+            centre = np.repeat(np.arange(start, stop), np.diff(first[start : stop + 1]))
+            columns = neighbours.neighbours[first[start] : first[stop]]
+            self._add_pairs(neighbours, centre, columns, energies, forces, result.virial if virial else None)
+            start = stop
+        _add_rows(neighbours, energies, forces, result)
+
+    def _add_pairs(
+        self,
+        neighbours: VerletList,
+        centre: NDArray[np.integer],
+        columns: NDArray[np.integer],
+        energies: Array,
+        forces: Array,
+        virial: Array | None,
+    ) -> None:
+        positions, types = neighbours.extended_positions, neighbours.extended_types
+        vectors = positions[columns] - positions[centre]
+        r = np.linalg.norm(vectors, axis=1)
+        for term in self.terms:
+            near = np.flatnonzero(r < term.reach[types[centre], types[columns]])
+            if r[near].min(initial=np.inf) < term.shortest:
+                worst = near[np.argmin(r[near])]
+                raise too_close(neighbours, int(centre[worst]), int(columns[worst]), self.terms)
+            i, vector = centre[near], vectors[near]
+            energy, slope = term.energy_and_slope(types[i], types[columns[near]], r[near])
+            pull = (slope / r[near])[:, None] * vector
+            np.add.at(energies, i, 0.5 * energy)
+            np.add.at(forces, i, pull)
+            if virial is not None:
+                virial -= 0.5 * pull.T @ vector
+
+
+def _add_rows(neighbours: VerletList, energies: Array, forces: Array, result: Evaluation) -> None:
+    """Add what was found for sorted atoms to a result in the order of the input."""
+    n, order = neighbours.n_atoms, neighbours.order
+    result.atomic_energies[order] += energies[:n]
+    result.forces[order] += forces[:n]
+    result.energy += float(energies[:n].sum())
+
+
+class FastPairSum:
+    """Pair terms by Numba kernels over threads; the same bits for any number of threads.
+
+    The list of the model reaches far beyond most pair terms, so a shorter one is drawn from it whenever it
+    was built.
+
+    Parameters
+    ----------
+    terms : sequence of PairTerm
+    """
+
+    def __init__(self, terms: Sequence[PairTerm]) -> None:
+        self.terms = tuple(terms)
+        packed = [term.packed() for term in self.terms]
+        sizes = [numbers.size for numbers in packed]
+        self._numbers = np.concatenate([numbers.ravel() for numbers in packed])
+        self._offsets = np.cumsum([0, *sizes[:-1]]).astype(np.int64)
+        self._widths = np.array([numbers.shape[2] for numbers in packed], dtype=np.int64)
+        self._kinds = np.array([term.kind for term in self.terms], dtype=np.int64)
+        self._reach = np.stack([term.reach for term in self.terms])
+        self._shortest = np.array([term.shortest for term in self.terms])
+        self._neighbours: VerletList | None = None
+        self._build = -1
+        self._first = np.zeros(1, np.int64)
+        self._near = np.zeros(0, np.int32)
+
+    @property
+    def cutoff(self) -> float:
+        """Radius that the neighbour list must reach, Å."""
+        return max(term.cutoff for term in self.terms)
+
+    def add(self, neighbours: VerletList, result: Evaluation, *, virial: bool) -> None:
+        """Add to energies, forces and, if wanted, the virial of `result`; as `PairSum.add`."""
+        from fastdp.potential.terms import kernels
+
+        self._prepare(neighbours)
+        n = neighbours.n_atoms
+        n_blocks = -(-n // kernels.BLOCK_ATOMS)
+        energies, forces = np.empty(n), np.empty((n, 3))
+        virials, closest = np.zeros((n_blocks, 9)), np.full((n_blocks, 2), -1, dtype=np.int64)
+        kernels.pair_sums(
+            neighbours.extended_positions,
+            neighbours.extended_types,
+            self._first,
+            self._near,
+            self._kinds,
+            self._offsets,
+            self._widths,
+            self._numbers,
+            self._reach,
+            self._reach.max(axis=0) ** 2,
+            self._shortest,
+            virial,
+            energies,
+            forces,
+            virials,
+            closest,
+        )
+        for i, extended in closest[closest[:, 0] >= 0]:
+            raise too_close(neighbours, int(i), int(extended), self.terms)
+        _add_rows(neighbours, energies, forces, result)
+        if virial:
+            result.virial += virials.sum(axis=0).reshape(3, 3)
+
+    def _prepare(self, neighbours: VerletList) -> None:
+        """Draw the short list, if that of the model was built since."""
+        from fastdp.potential.terms import kernels
+
+        if neighbours is self._neighbours and neighbours.number_of_builds == self._build:
+            return
+        self._neighbours, self._build = neighbours, neighbours.number_of_builds
+        # Two atoms approach each other by twice the skin at most before the list is built again, wherever
+        # within its validity this is done.
+        margin = self._reach.max(axis=0) + 2.0 * neighbours.skin
+        limit = np.where(self._reach.max(axis=0) > 0.0, margin**2, 0.0)
+        arguments = (
+            neighbours.extended_positions,
+            neighbours.extended_types,
+            neighbours.first,
+            neighbours.neighbours,
+            limit,
+        )
+        counts = np.zeros(neighbours.n_atoms + 1, dtype=np.int64)
+        kernels.count_near(*arguments, counts)
+        self._first = np.cumsum(counts)
+        self._near = np.empty(int(self._first[-1]), dtype=np.int32)
+        kernels.collect_near(*arguments, self._first, self._near)

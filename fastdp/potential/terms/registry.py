@@ -1,0 +1,45 @@
+"""From what a user says of terms to terms, by the class of the settings."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fastdp.potential.terms.base import Term
+
+TERM_MODULES = ("zbl", "table")
+"""Modules of this package; each registers the term that it makes."""
+
+TermMaker = Callable[[Any, tuple[str, ...]], Term]
+TERM_MAKERS: dict[type, TermMaker] = {}
+
+
+def term_maker(settings: type) -> Callable[[TermMaker], TermMaker]:
+    """Register a function from settings of a class, and the names of a model's types, to the term."""
+
+    def register(function: TermMaker) -> TermMaker:
+        TERM_MAKERS[settings] = function
+        return function
+
+    return register
+
+
+def make_terms(settings: Sequence[Any], type_names: Sequence[str]) -> tuple[Term, ...]:
+    """Return the terms that go with a model.
+
+    Parameters
+    ----------
+    settings : sequence of settings
+        See `fastdp.potential.terms.settings`.
+    type_names : sequence of str
+        Of the model, in its order.
+
+    Raises
+    ------
+    InputError
+        If a file or a value cannot be used.
+    """
+    for module in TERM_MODULES if settings else ():
+        importlib.import_module(f"fastdp.potential.terms.{module}")
+    return tuple(TERM_MAKERS[type(entry)](entry, tuple(type_names)) for entry in settings)
