@@ -19,8 +19,8 @@ from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential
 from fastdp.potential.reference import ReferencePotential
 from fastdp.potential.sum import with_addends
-from fastdp.potential.terms.base import Term
 from fastdp.potential.terms.addends import make_addends
+from fastdp.potential.terms.base import Term
 from fastdp.structure.types import match_types
 
 LARGE_FORCE = 1.0
