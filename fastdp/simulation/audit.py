@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdp.dynamics.snapshot import Snapshot
+from fastdp.errors import PairTooCloseError
 from fastdp.model.description import DeepPotential
 from fastdp.neighbours.partial import PartialList, rows_of
 from fastdp.neighbours.verlet_list import VerletList
@@ -165,7 +166,11 @@ class Audit:
         # The step is the seed: which atoms are drawn does not depend on how many audits there was time for.
         seed = [step] if self._communicator.size == 1 else [step, self._communicator.rank]
         chosen = np.random.default_rng(seed).choice(n, share, replace=False)
-        return deviation(self._potential, self._description, rows_of(self._neighbours, chosen))
+        try:
+            return deviation(self._potential, self._description, rows_of(self._neighbours, chosen))
+        except PairTooCloseError:
+            # Where a table of the model takes over, its network is not evaluated.
+            return Deviation(np.zeros(0), np.zeros(0))
 
     def lines(self) -> list[str]:
         """Return what was found, for the end of a run."""
