@@ -436,9 +436,9 @@ class HybridDescriptor:
     Attributes
     ----------
     parts : tuple of descriptors
-    shared_selection : (n_types,) int64 or None
-        Where the trainer makes one list for all parts: its limits for each type. The nearest of all up to the
-        sum are kept, then of each type, before each part makes its own choice.
+    shared_selection : (n_types,) or (1,) int64, or None
+        Where the trainer makes one list for all parts: its limits for each type, or one for all together. The
+        nearest of all up to the sum are kept, then of each type, before each part makes its own choice.
     """
 
     parts: tuple[Any, ...]
@@ -449,6 +449,11 @@ class HybridDescriptor:
     def cutoff(self) -> float:
         """The largest radius of the parts, Å."""
         return max(part.cutoff for part in self.parts)
+
+    @property
+    def depends_on_first_atom(self) -> bool:
+        """Whether a part's empty slots take the type of the frame's first atom."""
+        return any(getattr(part, "depends_on_first_atom", False) for part in self.parts)
 
     @property
     def n_types(self) -> int:
@@ -625,6 +630,9 @@ class Origin:
         Of the file.
     notes : tuple of str
         What the reader inferred or had to decide.
+    n_parameters : int or None
+        Trained numbers of all networks in the file, type embeddings included; None if it holds tables of
+        them.
     """
 
     path: str
@@ -632,6 +640,7 @@ class Origin:
     version: str
     sha256: str
     notes: tuple[str, ...] = ()
+    n_parameters: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,12 +50,12 @@ def summarise(description: DeepPotential) -> Lines:
         ("atom types", ", ".join(names)),
         ("gives", _gives(fitting)),
         *descriptor_lines(description.descriptor, names),
-        ("fitting networks", _networks(fittings)),
+        ("fitting networks", _networks(fittings, len(fitting.networks))),
         *fitting_lines(fitting, names),
         *_pair_lines(description.pair_part),
-        ("parameters", str(sum(network.n_parameters for network in (*embeddings, *fittings)))),
+        ("parameters", str(_number_of_parameters(description, (*embeddings, *fittings)))),
         ("trained in", _PRECISION[description.precision]),
-        ("compressed by its trainer", "yes" if any(_is_table(found) for found in embeddings) else "no"),
+        ("compressed by its trainer", _compressed(description, embeddings)),
     ]
     reason = why_not_compressed(description)
     lines.append(("fast backends", "yes" if reason is None else f"no: the model {reason}"))
@@ -232,17 +232,37 @@ def _embeddings(descriptor: Any) -> Iterator[Network | TabulatedNetwork]:
         yield from _distinct(net.network if isinstance(net, StrippedEmbedding) else net for net in found)
 
 
+def _number_of_parameters(description: DeepPotential, networks: Iterable[Any]) -> int:
+    known = description.origin.n_parameters
+    return sum(network.n_parameters for network in networks) if known is None else known
+
+
 def _distinct(networks: Iterable[Any]) -> list[Any]:
-    return list({id(network): network for network in networks if network is not None}.values())
+    return list({_identity(network): network for network in networks if network is not None}.values())
+
+
+def _identity(network: Any) -> object:
+    """Return the same for networks that are one: those of types differ in what the type adds at the start."""
+    if not isinstance(network, Network) or len(network.layers) < 3:
+        return id(network)
+    return tuple(layer.weight.tobytes() for layer in network.layers[-2:])
+
+
+def _compressed(description: DeepPotential, embeddings: list[Any]) -> str:
+    if any(_is_table(found) for found in embeddings):
+        return "yes"
+    by_note = any("dp compress" in note for note in description.origin.notes)
+    return "yes, with its networks" if by_note else "no"
 
 
 def _is_table(network: object) -> bool:
     return isinstance(network, TabulatedNetwork)
 
 
-def _networks(networks: list[Any]) -> str:
+def _networks(networks: list[Any], n_types: int = 1) -> str:
     shapes = dict.fromkeys(_shape(network) for network in networks)
-    return f"{len(networks)} of {', '.join(shapes)}"
+    for_all = " for all types" if len(networks) == 1 < n_types else ""
+    return f"{len(networks)} of {', '.join(shapes)}{for_all}"
 
 
 def _shape(network: Any) -> str:

@@ -120,7 +120,7 @@ def make_potential(
     shortest : float, optional
         Å; the tables of a compressed potential begin no farther than this, for runs in which atoms collide.
     ranks : int
-        That share the structure; a GPU serves one as yet.
+        That share the structure.
 
     Returns
     -------
@@ -129,7 +129,7 @@ def make_potential(
     Raises
     ------
     BackendError
-        If there is no such backend, not for several ranks, or it does not evaluate this model.
+        If there is no such backend here, or it does not evaluate this model.
     UnsupportedModelError
         If the model does not give energies.
     InputError
@@ -145,15 +145,10 @@ def make_potential(
         backend = "reference"
         report(f"backend: reference (slow), because the model {unsuitable}")
     elif backend == "auto":
-        backend, reason = _fastest_backend(ranks, bool(terms) or description.pair_part is not None)
+        backend, reason = _fastest_backend(further_terms=bool(terms) or description.pair_part is not None)
         report(f"backend: {backend} (chosen automatically: {reason})")
     else:
         report(f"backend: {backend}")
-    if backend == "cuda" and ranks > 1:
-        raise BackendError(
-            f'backend = "cuda" serves one process as yet, and there are {ranks} ranks: start one, or use '
-            'backend = "cpu"'
-        )
     if backend == "cuda" and (terms or description.pair_part is not None):
         raise BackendError(
             'backend = "cuda" makes whole steps on the card, and further terms (zbl, table, d3, tables of '
@@ -173,8 +168,9 @@ def make_potential(
     for term in terms:
         report(f"further term: {term.describe()}")
     request = Request(description, structure, precision, tolerance, gpu_products, report, state, shortest)
-    potential = maker(request)
-    return with_addends(potential, addends)
+    potential = with_addends(maker(request), addends)
+    potential.backend = backend
+    return potential
 
 
 def with_parameters(
@@ -240,7 +236,8 @@ def _cuda(request: Request) -> Potential:
     if products == "auto":
         products = _products(request, device, model)
     potential = CudaPotential(model, device, request.precision, products)
-    if products == "tf32":
+    # Ranks that get the potential from another one have no structure.
+    if products == "tf32" and request.structure is not None:
         from fastdp.gpu.accuracy import force_difference
 
         error = force_difference(potential, CudaPotential(model, device), _atoms(request))
@@ -318,10 +315,8 @@ def _atoms(request: Request) -> Atoms:
     )
 
 
-def _fastest_backend(ranks: int, further_terms: bool) -> tuple[str, str]:
+def _fastest_backend(*, further_terms: bool) -> tuple[str, str]:
     """Return the backend that "auto" means on this machine, and why."""
-    if ranks > 1:
-        return "cpu", "there are several ranks"
     if further_terms:
         return "cpu", "further terms are evaluated there only"
     from fastdp.gpu.device.choice import why_no_card

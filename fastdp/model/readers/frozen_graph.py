@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,12 +91,31 @@ def describe_graph(graph: Graph, file_format: str, sha256: str) -> DeepPotential
         precision=_precision(model),
         shortest_trained_distance=_shortest_distance(graph),
         origin=Origin(
-            graph.source, file_format, version, sha256, (*version_notes, *name_notes, *table_notes)
+            graph.source,
+            file_format,
+            version,
+            sha256,
+            (*version_notes, *name_notes, *table_notes),
+            None if tabulated else _number_of_parameters(graph),
         ),
         pair_part=pair_part,
     )
     check_values(model, description)
     return description
+
+
+TRAINED = re.compile(
+    r"(filter_type_|DS_layer_type_|layer_|final_layer|type_embed_net)[^/]*/(matrix|bias|idt)(_\w+)?"
+)
+"""Names of the constants that are a network's weights."""
+
+
+def _number_of_parameters(graph: Graph) -> int:
+    return sum(
+        int(graph.constant(node.name).size)
+        for node in graph
+        if node.operation == "Const" and TRAINED.fullmatch(node.name)
+    )
 
 
 def _model_graph(graph: Graph) -> ModelGraph:

@@ -81,15 +81,6 @@ def _absent(model: SerialisedModel, n_types: int) -> NDArray[np.bool_] | None:
     return absent if absent.any() else None
 
 
-def _refuse_compression(model: SerialisedModel, part: dict[str, Any]) -> None:
-    if part.get("compress") is not None:
-        raise model.unsupported(
-            "the embedding tables of a compressed model in a serialised file, which fastdp does not "
-            "read; give "
-            "the model as it was before dp compress"
-        )
-
-
 def _networks(
     model: SerialisedModel, part: dict[str, Any], n_types: int, n_in: int
 ) -> tuple[list[list[Network | None]], int]:
@@ -121,7 +112,6 @@ def _table(rows: list[list[Embedding | None]]) -> EmbeddingTable:
 
 @descriptor_reader("se_e2_a", "se_a")
 def _se_e2_a(model: SerialisedModel, part: dict[str, Any]) -> SeE2ADescriptor:
-    _refuse_compression(model, part)
     selection = model.selection(part)
     n_types = len(selection)
     switch, protection = _switch(model, part)
@@ -161,7 +151,6 @@ def _se_e2_a(model: SerialisedModel, part: dict[str, Any]) -> SeE2ADescriptor:
 
 @descriptor_reader("se_r", "se_e2_r")
 def _se_e2_r(model: SerialisedModel, part: dict[str, Any]) -> SeE2RDescriptor:
-    _refuse_compression(model, part)
     selection = model.selection(part)
     n_types = len(selection)
     switch, protection = _switch(model, part)
@@ -197,7 +186,6 @@ def _se_e2_r(model: SerialisedModel, part: dict[str, Any]) -> SeE2RDescriptor:
 
 @descriptor_reader("se_e3", "se_t", "se_at", "se_a_3be")
 def _se_e3(model: SerialisedModel, part: dict[str, Any]) -> SeE3Descriptor:
-    _refuse_compression(model, part)
     selection = model.selection(part)
     n_types = len(selection)
     switch, protection = _switch(model, part)
@@ -241,7 +229,6 @@ def type_embedding(model: SerialisedModel, part: dict[str, Any]) -> Array:
 
 @descriptor_reader("dpa1", "se_atten", "se_atten_v2")
 def _se_atten(model: SerialisedModel, part: dict[str, Any]) -> SeE2ADescriptor:
-    _refuse_compression(model, part)
     n_attention = model.count(part, "attn_layer", 2)
     if n_attention:
         raise model.unsupported(
@@ -321,12 +308,24 @@ def _hybrid(model: SerialisedModel, part: dict[str, Any]) -> HybridDescriptor:
         parts.append(read_descriptor(model, entry))
     if not parts or len({found.n_types for found in parts}) != 1:
         raise model.damaged("the parts of the hybrid descriptor do not fit together")
-    if any(getattr(found, "mixed", False) for found in parts):
-        raise model.unsupported(
-            "a hybrid descriptor with se_atten (dpa1) in it, whose list of neighbours fastdp does not know"
+    mixed = [bool(getattr(found, "mixed", False)) for found in parts]
+    if not any(mixed):
+        shared = np.max([found.selection for found in parts], axis=0)
+        # The list is made once, for the widest part; then each takes the nearest of each type.
+        return HybridDescriptor(
+            tuple(replace(found, overflow_rule="nearest_of_each_type") for found in parts), shared
         )
-    shared = np.max([found.selection for found in parts], axis=0)
-    # The list is made once, for the widest part; then each takes the nearest of each type.
+    widest = max(found.cutoff for found in parts)
+    if any(getattr(found, "depends_on_first_atom", False) and found.cutoff < widest for found in parts):
+        raise model.unsupported(
+            "a hybrid descriptor with a dpa1 of a smaller cutoff and without set_davg_zero: its slots beyond "
+            "that cutoff have the types of atoms that it does not see; it would need these atoms too"
+        )
+    # The list is the nearest of any type; a part takes the first of these, or the nearest of each type.
     return HybridDescriptor(
-        tuple(replace(found, overflow_rule="nearest_of_each_type") for found in parts), shared
+        tuple(
+            found if any_type else replace(found, overflow_rule="nearest_of_each_type")
+            for found, any_type in zip(parts, mixed, strict=True)
+        ),
+        np.array([max(int(found.selection.sum()) for found in parts)]),
     )

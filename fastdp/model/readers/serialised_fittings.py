@@ -27,8 +27,7 @@ def _networks(
     """Return a network for each type of centre, with its type embedding written into it."""
     refuse(model, part)
     n_types = len(model.type_names)
-    embedding = context.type_embedding
-    n_te = 0 if embedding is None else embedding.shape[1]
+    n_te = sum(table.shape[1] for _, table in context.constants)
     frame, atom = _parameters(model, part)
     n_in = context.descriptor.width + n_te + frame.size + atom.size
     entries = model.entries(model.table(part, "nets"), "networks")
@@ -38,9 +37,10 @@ def _networks(
     networks = []
     for alpha in range(n_types):
         network = read[alpha if len(read) > 1 else 0]
-        if embedding is not None:
-            values = np.zeros(n_te) if zero_embedding else embedding[alpha]
-            network = with_constant_inputs(network, context.descriptor.width, values)
+        # The last first: the columns of the others stay where they are.
+        for column, table in reversed(context.constants):
+            values = np.zeros(table.shape[1]) if zero_embedding else table[alpha]
+            network = with_constant_inputs(network, column, values)
         networks.append(network)
     return tuple(networks)
 
@@ -130,7 +130,7 @@ def _energy(model: SerialisedModel, part: dict[str, Any], context: FittingContex
     if isinstance(wanted, list) and any(value is not None for value in wanted):
         mixed = model.flag(part, "mixed_types")
         vacuum[:] = [mixed or t >= len(wanted) or wanted[t] is not None for t in range(n_types)]
-        if context.type_embedding is not None:
+        if context.constants:
             vacuum_networks = _networks(model, part, context, zero_embedding=True)
     muted = _silent_in_fitting(model, part)
     bias[muted] = 0.0
