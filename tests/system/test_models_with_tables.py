@@ -489,3 +489,15 @@ def test_info_says_what_tensorflow_makes_of_types() -> None:
         "for one of the first type" in value for label, value in summarise(description) if label == "note"
     )
     assert not any("first type" in value for _, value in summarise(read_model(FOLDER / "linear.dp")))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("srtab.pb", "tables of the model"), ("linear.pb", "further terms")]
+)
+def test_bench_times_the_network_alone(name, message, tmp_path) -> None:
+    frame = ANSWERS["bonds"]
+    atoms = ase.Atoms(frame["symbols"], frame["positions"], cell=frame["cell"], pbc=True)
+    write_case(tmp_path, FOLDER / name, text=INPUT.replace('"reference"', '"cpu"'), atoms=atoms)
+    result = run_fastdp("bench", "input.toml", "--seconds", "0.1", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert f"{message} are left out" in result.stdout
