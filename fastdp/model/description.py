@@ -662,6 +662,8 @@ class DeepPotential:
     origin : Origin
     pair_part : PairPart or None
         Tables of pairs that belong to the model (`fastdp.model.pair_part`).
+    spin : SpinPart or None
+        What makes it a model of atoms with spins (`fastdp.model.spin`).
     """
 
     type_names: tuple[str, ...]
@@ -671,6 +673,7 @@ class DeepPotential:
     shortest_trained_distance: float | None
     origin: Origin = field(repr=False)
     pair_part: Any = None
+    spin: Any = None
 
     @property
     def n_types(self) -> int:
@@ -701,7 +704,7 @@ def _parts(value: object) -> Iterator[bytes]:
     elif is_dataclass(value) and not isinstance(value, type):
         yield type(value).__name__.encode()
         for item in fields(value):
-            if item.name == "pair_part" and getattr(value, item.name) is None:
+            if item.name in ("pair_part", "spin") and getattr(value, item.name) is None:
                 # Fingerprints of models without are older than this.
                 continue
             yield item.name.encode()

@@ -21,6 +21,7 @@ from fastdp.model.readers.graph_pair_table import read_pair_part
 from fastdp.model.readers.graph_refusals import refuse_unsupported
 from fastdp.model.readers.model_graph import ModelGraph, model_outputs, training_model
 from fastdp.model.readers.registry import FileStart, reader
+from fastdp.model.spin import SpinPart
 
 FILE_FORMAT = "TensorFlow frozen graph"
 
@@ -73,6 +74,12 @@ def describe_graph(graph: Graph, file_format: str, sha256: str) -> DeepPotential
     model = _model_graph(graph)
     n_types = _number_of_types(model)
     descriptor = read_graph_descriptor(model, descriptor_width(model, n_types))
+    spin = _spin(graph, n_types)
+    if spin is not None:
+        # Types of the partners have no names and no fitting.
+        n_types -= spin.n_magnetic
+        if model.kind != "ener":
+            raise UnsupportedModelError(f"{graph.source}: found spins in a model of {model.kind}")
     type_names, name_notes = _type_names(graph, n_types)
     version, version_notes = _version(model)
     tabulated = any(node.operation.startswith("TabulateFusion") for node in graph)
@@ -93,8 +100,30 @@ def describe_graph(graph: Graph, file_format: str, sha256: str) -> DeepPotential
         ),
         pair_part=read_pair_part(model, descriptor, n_types),
     )
+    if spin is not None:
+        description = replace(description, spin=spin)
     check_values(model, description)
     return description
+
+
+def _spin(graph: Graph, n_types: int) -> SpinPart | None:
+    """Return what the graph says of spins; `n_types` includes the types of partners."""
+    if "spin_attr/ntypes_spin" not in graph:
+        return None
+    numbers = {name: graph.numbers(f"spin_attr/{name}").ravel() for name in ("virtual_len", "spin_norm")}
+    count = graph.constant("spin_attr/ntypes_spin").ravel()
+    n = int(count[0]) if count.size == 1 and count.dtype.kind in "iu" else 0
+    lengths, norms = numbers["virtual_len"], numbers["spin_norm"]
+    if not 0 < n <= n_types // 2 or len(lengths) != n or len(norms) != n:
+        raise ModelError(
+            f"{graph.source}: damaged: {n} magnetic types of {n_types} with partners, {len(lengths)} lengths "
+            f"and {len(norms)} norms"
+        )
+    if not (np.all(lengths > 0.0) and np.all(norms > 0.0)):
+        raise ModelError(
+            f"{graph.source}: damaged: virtual_len {lengths.tolist()}, spin_norm {norms.tolist()}"
+        )
+    return SpinPart(lengths / norms)
 
 
 TRAINED = re.compile(

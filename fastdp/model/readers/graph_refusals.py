@@ -49,11 +49,6 @@ def _operation(pattern: str) -> Callable[[Graph], str | None]:
 
 REFUSALS: tuple[Refusal, ...] = (
     Refusal(
-        "atomic spins (DeepSPIN)",
-        "fastdp has no magnetic degrees of freedom; use a model without spin",
-        _node_named("spin_attr/"),
-    ),
-    Refusal(
         "a pairwise QM/MM model (pairwise_dprc)",
         "fastdp has no QM/MM fragments; use a model of the whole system",
         _node_named("descrpt_attr_qm"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from fastdp.model.description import (
 from fastdp.model.networks import with_constant_inputs
 from fastdp.model.readers.serialised import FittingContext, SerialisedModel, fitting_reader
 from fastdp.model.readers.serialised_networks import read_network
+from fastdp.model.spin import muted
 
 
 def _networks(
@@ -107,17 +107,6 @@ def _out(model: SerialisedModel, name: str, default: float, width: int) -> Array
     return model.array(tree, name, (n_types, width))
 
 
-def _muted(network: Network) -> Network:
-    """Return a network that gives zero."""
-    last = network.layers[-1]
-    return Network(
-        (
-            *network.layers[:-1],
-            replace(last, weight=np.zeros_like(last.weight), bias=np.zeros_like(last.bias)),
-        )
-    )
-
-
 @fitting_reader("ener", "direct_force_ener")
 def _energy(model: SerialisedModel, part: dict[str, Any], context: FittingContext) -> EnergyFitting:
     networks = _networks(model, part, context)
@@ -132,16 +121,16 @@ def _energy(model: SerialisedModel, part: dict[str, Any], context: FittingContex
         vacuum[:] = [mixed or t >= len(wanted) or wanted[t] is not None for t in range(n_types)]
         if context.constants:
             vacuum_networks = _networks(model, part, context, zero_embedding=True)
-    muted = _silent_in_fitting(model, part)
-    bias[muted] = 0.0
+    silent = _silent_in_fitting(model, part)
+    bias[silent] = 0.0
     bias = bias + _out(model, "out_bias", 0.0, 1)[:, 0]
     bias[context.silent] = 0.0
     off = context.silent.copy()
-    off[muted] = True
+    off[silent] = True
     vacuum &= ~off
     frame, atom = _parameters(model, part)
     return EnergyFitting(
-        tuple(_muted(net) if off[t] else net for t, net in enumerate(networks)),
+        tuple(muted(net) if off[t] else net for t, net in enumerate(networks)),
         bias,
         vacuum,
         frame,
