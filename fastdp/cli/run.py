@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,6 +34,7 @@ def run(
     threads: ThreadsOption = None,
 ) -> None:
     """Run what an input file describes; nothing is written before everything has been checked."""
+    began = time.perf_counter()
     from fastdp.cli.reporting import make_run_reporter
     from fastdp.config.load import load_input
     from fastdp.config.settings import run_settings
@@ -70,7 +72,7 @@ def run(
         simulation = _build(read, loaded, communicator, reporter, used, checkpoint, resumed=resume)
         # All that is read is with the simulation now, on the ranks that need it.
         del checkpoint
-        simulation.run(overwrite=overwrite)
+        simulation.run(overwrite=overwrite, began=began)
 
 
 def _build(

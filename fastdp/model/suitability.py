@@ -26,11 +26,6 @@ def why_not_compressed(description: DeepPotential) -> str | None:
         return f"gives no energies, but {description.fitting.kind}"
     if not isinstance(descriptor, SeE2ADescriptor):
         return f"has the descriptor {descriptor.kind}, which has no compressed form in fastdp yet"
-    if description.pair_part is not None and description.pair_part.switch is not None:
-        return (
-            "gives way to a table of pairs where atoms come close (use_srtab, zbl), by weights that have no "
-            "compressed form yet"
-        )
     if descriptor.depends_on_first_atom:
         return (
             "gives its empty slots the type of the first atom (dpa1 of DeePMD-kit without "

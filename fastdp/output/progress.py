@@ -129,6 +129,10 @@ def speed_text(speed: Speed) -> str:
     return f"{speed.nanoseconds_per_day:.3g} ns/day, {speed.microseconds_per_atom_step:.4g} µs/atom/step"
 
 
+SHORTEST_WITH_DRIFT = 100
+"""Steps: the conserved quantity of fewer goes up and down with the fastest vibrations, and has no trend."""
+
+
 def duration_text(seconds: float) -> str:
     """Return `seconds` as days, hours, minutes and seconds."""
     return "unknown time" if math.isnan(seconds) else str(datetime.timedelta(seconds=round(seconds)))
@@ -147,8 +151,9 @@ def closing_text(summary: RunSummary) -> str:
         (
             stage.name,
             str(stage.steps),
-            f"{stage.mean_temperature:.2f} ± {stage.temperature_error:.2f}",
-            f"{stage.drift:.2e}",
+            f"{stage.mean_temperature:.2f}"
+            + ("" if math.isnan(stage.temperature_error) else f" ± {stage.temperature_error:.2f}"),
+            "too short" if stage.steps < SHORTEST_WITH_DRIFT else f"{stage.drift:.2e}",
             f"{stage.scatter:.2e}",
         )
         for stage in summary.stages

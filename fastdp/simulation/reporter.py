@@ -90,7 +90,7 @@ class RunSummary:
     steps : int
         Steps made since the run was started or resumed.
     start_seconds : float
-        Wall time before the first step (first forces, compilation, opening files), s.
+        Wall time before the first step (reading, compressing the model, compilation, first forces), s.
     loop_seconds : float
         Wall time of those steps, s.
     seconds : dict of str to float

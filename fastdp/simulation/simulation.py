@@ -153,13 +153,15 @@ class Simulation:
         self._builds_before = 0
         self._loop_start = 0.0
 
-    def run(self, *, overwrite: bool = False) -> RunSummary:
+    def run(self, *, overwrite: bool = False, began: float | None = None) -> RunSummary:
         """Run all stages, or what is left of them.
 
         Parameters
         ----------
         overwrite : bool
             Whether a new run may replace the files of an earlier one.
+        began : float, optional
+            When preparations for it began, by `time.perf_counter()`; default: now.
 
         Returns
         -------
@@ -180,7 +182,7 @@ class Simulation:
         FastDPError
             If a file cannot be written.
         """
-        started = time.perf_counter()
+        started = time.perf_counter() if began is None else began
         if self._checkpoint is None:
             self._communicator.on_root(lambda: check_outputs(self._settings.output, overwrite=overwrite))
             self._start()

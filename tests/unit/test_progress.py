@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,14 @@ def test_the_closing_table_has_everything() -> None:
     assert ["neighbours", "4.00", "10.0"] in lines
     assert ["all", "steps", "40.00", "100.0"] in lines
     assert ["before", "the", "first", "3.21"] in lines
+
+
+def test_what_a_short_run_cannot_tell_is_not_told() -> None:
+    stage = StageSummary("trial", 10, -4.99e-2, 0.0, 334.87, math.nan)
+    text = closing_text(replace(SUMMARY, stages=(stage,)))
+    assert "nan" not in text
+    lines = [line.split() for line in text.splitlines()]
+    assert ["trial", "10", "334.87", "too", "short", "0.00e+00"] in lines
     assert "speed: 4.32 ns/day, 52.1 µs/atom/step (4000 steps, neighbour list built 57 times)" in text
     assert "written: out/trajectory.h5" in text
 
