@@ -29,7 +29,8 @@ def _networks(
     n_types = len(model.type_names)
     n_te = sum(table.shape[1] for _, table in context.constants)
     frame, atom = _parameters(model, part)
-    n_in = context.descriptor.width + n_te + frame.size + atom.size
+    case = _case_embedding(model, part)
+    n_in = context.descriptor.width + n_te + frame.size + atom.size + len(case)
     entries = model.entries(model.table(part, "nets"), "networks")
     if len(entries) not in (1, n_types):
         raise model.damaged(f"{len(entries)} fitting networks for {n_types} types")
@@ -37,6 +38,8 @@ def _networks(
     networks = []
     for alpha in range(n_types):
         network = read[alpha if len(read) > 1 else 0]
+        if len(case):
+            network = with_constant_inputs(network, n_in - len(case), case)
         # The last first: the columns of the others stay where they are.
         for column, table in reversed(context.constants):
             values = np.zeros(table.shape[1]) if zero_embedding else table[alpha]
@@ -53,12 +56,17 @@ def refuse(model: SerialisedModel, part: dict[str, Any]) -> None:
     UnsupportedModelError
         Naming it.
     """
-    for key, name in (
-        ("dim_case_embd", "the case embedding of a multi-task model (dim_case_embd)"),
-        ("tot_ener_zero", "energies shifted to zero (tot_ener_zero)"),
-    ):
-        if part.get(key):
-            raise model.unsupported(f"{name}, which fastdp does not evaluate")
+    if part.get("tot_ener_zero"):
+        raise model.unsupported(
+            "energies shifted to zero (tot_ener_zero), which fastdp does not evaluate: it would need the "
+            "mean over the frame in each atom's energy"
+        )
+
+
+def _case_embedding(model: SerialisedModel, part: dict[str, Any]) -> Array:
+    """Return what tells the heads of a multi-task model apart, the last inputs of the fitting's networks."""
+    n = model.count(part, "dim_case_embd", 0)
+    return model.array(part, "case_embd", (n,)) if n else np.zeros(0)
 
 
 def _parameters(model: SerialisedModel, part: dict[str, Any]) -> tuple[ParameterInput, ParameterInput]:
