@@ -48,20 +48,18 @@ def read_frozen_graph(path: Path) -> DeepPotential:
         If the model has a part that fastdp does not evaluate.
     """
     data = path.read_bytes()
-    graph = parse_graph(data, str(path))
-    # Damaged weights overflow; that ends in an error about the energies, not in warnings before it.
-    with np.errstate(all="ignore"):
-        return describe_graph(graph, FILE_FORMAT, hashlib.sha256(data).hexdigest())
+    return describe_graph(parse_graph(data, str(path)), FILE_FORMAT, data)
 
 
-def describe_graph(graph: Graph, file_format: str, sha256: str) -> DeepPotential:
+def describe_graph(graph: Graph, file_format: str, data: bytes) -> DeepPotential:
     """Turn a parsed graph into a description, and check it against the graph's own energies.
 
     Parameters
     ----------
     graph : Graph
-    file_format, sha256 : str
-        For the description's origin.
+    file_format : str
+    data : bytes
+        The file, for its checksum.
 
     Raises
     ------
@@ -70,6 +68,12 @@ def describe_graph(graph: Graph, file_format: str, sha256: str) -> DeepPotential
     UnsupportedModelError
         If the model has a part that fastdp does not evaluate.
     """
+    # Damaged weights overflow; that ends in an error about the energies, not in warnings before it.
+    with np.errstate(all="ignore"):
+        return _describe(graph, file_format, hashlib.sha256(data).hexdigest())
+
+
+def _describe(graph: Graph, file_format: str, sha256: str) -> DeepPotential:
     refuse_unsupported(graph)
     model = _model_graph(graph)
     n_types = _number_of_types(model)
