@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from gpu_checks import accuracy, reproducibility
-from gpu_parts import build_seconds, launch_seconds, measure_rates, step_floor, time_parts
+from gpu_parts import build_seconds, graph_and_launches, launch_seconds, measure_rates, step_floor, time_parts
 from gpu_runs import SKIN, Bench
 from gpu_systems import CASES, VARIANTS, Case, small_case
 
@@ -158,12 +158,16 @@ def profile(bench: Bench, case: Case, variant: str, wanted: float, rates: dict[s
             f"| {row['part']} | {row['name']} | {row['launches']} | {1e6 * row['seconds']:.1f} | "
             f"{1e6 * row['floor']:.1f} | {share} |"
         )
+    graph, launched = graph_and_launches(engine, bench.device, bench.options.profile_steps)
     built = build_seconds(engine, bench.device, bench.options.profile_steps)
     print(f"| list | to build it | | {1e6 * built:.1f} | | |")
     whole, floor = (sum(row[key] for row in rows) for key in ("seconds", "floor"))
     print(f"| sum | | | {1e6 * whole:.1f} | {1e6 * floor:.1f} | {100 * floor / whole:.0f} % |", flush=True)
+    print(f"\na step: {1e6 * graph:.1f} µs as a graph, {1e6 * launched:.1f} µs launched kernel by kernel")
     return {
         "atoms": state.n_atoms,
+        "graph_seconds": graph,
+        "launched_seconds": launched,
         "variant": variant,
         "rows": rows,
         "seconds": whole,
@@ -249,6 +253,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("bench_gpu.json"))
     parser.add_argument("--simulate", action="store_true", help="a few atoms, in Numba's simulator")
     options = parser.parse_args()
+    # The log of a chunk has no more rows.
+    options.profile_steps = min(options.profile_steps, LONGEST_CHUNK)
     if simulated() or options.simulate:
         if not simulated():
             raise SystemExit("--simulate: set NUMBA_ENABLE_CUDASIM=1, which Numba reads when it starts")

@@ -144,6 +144,25 @@ def time_parts(
     )
 
 
+def graph_and_launches(engine: DeviceEngine, device: Device, steps: int) -> tuple[float, float]:
+    """Return the seconds of a step that is replayed as a graph, and of one that is launched kernel by kernel.
+
+    By the device's clock, steps one behind the other, the host being as far ahead as it gets.
+    """
+    actions = engine.step_actions(False)
+    for _ in range(2):
+        engine.advance(1, virial=False)
+    first = device.mark()
+    engine.advance(steps, virial=False)
+    middle = device.mark()
+    device.launch(begin_chunk, 1, 1, (engine._system.neighbours.status,))()
+    for _ in range(steps):
+        for action in actions:
+            action()
+    last = device.mark()
+    return device.elapsed(first, middle) / steps, device.elapsed(middle, last) / steps
+
+
 def build_seconds(engine: DeviceEngine, device: Device, repeats: int) -> float:
     """Return the median time of a build of the neighbour list; the engine is of no use afterwards."""
     neighbours = engine._system.neighbours
