@@ -34,7 +34,10 @@ def _switch(model: SerialisedModel, part: dict[str, Any]) -> tuple[SmoothSwitch,
     environment = part.get("env_mat")
     environment = environment if isinstance(environment, dict) else {}
     if model.flag(environment, "use_exp_switch") or model.flag(part, "use_exp_switch"):
-        raise model.unsupported("the exponential switch (use_exp_switch), which fastdp does not evaluate")
+        raise model.unsupported(
+            "the exponential switch (use_exp_switch), which fastdp does not evaluate: it would need that "
+            "function and its derivative; train without"
+        )
     cutoff, inner = model.number(part, "rcut"), model.number(part, "rcut_smth")
     if not 0.0 <= inner < cutoff < 1000.0:
         raise model.damaged(f"rcut is {cutoff} Å and rcut_smth {inner} Å")
