@@ -92,6 +92,11 @@ class FastDP(Calculator):
     ) -> None:
         super().__init__()
         self.description = read_model(model)
+        if self.description.spin is not None:
+            raise InputError(
+                f"{model}: is a model with spins, which this calculator would not follow; see "
+                "fastdp.potential.spins"
+            )
         self._terms = make_terms(terms, self.description.type_names)
         self._backend = backend
         self._precision = precision

@@ -20,6 +20,8 @@ def why_not_compressed(description: DeepPotential) -> str | None:
         The end of a sentence that begins with "the model".
     """
     descriptor = description.descriptor
+    if description.spin is not None:
+        return "has atomic spins, whose partners only the reference evaluates"
     if not isinstance(description.fitting, EnergyFitting):
         return f"gives no energies, but {description.fitting.kind}"
     if not isinstance(descriptor, SeE2ADescriptor):

@@ -23,6 +23,7 @@ from fastdp.model.description import (
     TabulatedNetwork,
 )
 from fastdp.model.pair_part import PairPart
+from fastdp.model.spin import with_partner_types
 from fastdp.model.suitability import why_not_compressed
 
 Lines = list[tuple[str, str]]
@@ -49,10 +50,11 @@ def summarise(description: DeepPotential) -> Lines:
         ("graph version", origin.version),
         ("atom types", ", ".join(names)),
         ("gives", _gives(fitting)),
-        *descriptor_lines(description.descriptor, names),
+        *descriptor_lines(description.descriptor, _described_names(description)),
         ("fitting networks", _networks(fittings, len(fitting.networks))),
         *fitting_lines(fitting, names),
         *_pair_lines(description.pair_part),
+        *_spin_lines(description),
         ("parameters", str(_number_of_parameters(description, (*embeddings, *fittings)))),
         ("trained in", _PRECISION[description.precision]),
         ("compressed by its trainer", _compressed(description, embeddings)),
@@ -202,6 +204,19 @@ def _pair_lines(part: PairPart | None) -> Lines:
             f"{switch.outer:g} to {switch.inner:g} Å",
         ),
     ]
+
+
+def _described_names(description: DeepPotential) -> tuple[str, ...]:
+    """Return the names of the types that the descriptor knows."""
+    return (description if description.spin is None else with_partner_types(description)).type_names
+
+
+def _spin_lines(description: DeepPotential) -> Lines:
+    if description.spin is None:
+        return []
+    scales = (f"{scale:g} Å by unit of spin" for scale in description.spin.scale)
+    named = zip(description.type_names, scales, strict=False)
+    return [("spins", ", ".join(f"{name} (partner at {scale})" for name, scale in named))]
 
 
 def _gives(fitting: Any) -> str:

@@ -208,6 +208,11 @@ def with_parameters(
 @backend("reference")
 def _reference(request: Request) -> Potential:
     request.report("potential: the model as it was trained, in float64 (slow)")
+    if request.description.spin is not None:
+        from fastdp.potential.spins import spin_potential
+
+        request.report("spins: those of the structure, held as they are")
+        return spin_potential(request.description, request.structure, request.state)
     return ReferencePotential(request.description)
 
 

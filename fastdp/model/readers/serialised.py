@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from fastdp.errors import ModelError, UnsupportedModelError
 from fastdp.model.description import Array, DeepPotential, Origin, Precision
 
-PART_MODULES = ("serialised_descriptors", "serialised_fittings", "serialised_mixtures")
+PART_MODULES = ("serialised_descriptors", "serialised_hybrid", "serialised_fittings", "serialised_mixtures")
 """Modules of this package that register parts."""
 
 PRECISIONS: dict[str, Precision] = {
@@ -288,7 +288,8 @@ def describe_standard(model: SerialisedModel, origin: Origin, shortest: Shortest
             f"a fitting of type {fitting_kind!r:.40}, which fastdp does not evaluate; it evaluates "
             f"{', '.join(FITTING_READERS)}"
         )
-    context = FittingContext(descriptor, embeddings_in_fitting(model, part, descriptor), silent)
+    hybrid = importlib.import_module("fastdp.model.readers.serialised_hybrid")
+    context = FittingContext(descriptor, hybrid.embeddings_in_fitting(model, part, descriptor), silent)
     fitting = FITTING_READERS[fitting_kind](model, fitting_part, context)
     distance = None if shortest is None or np.size(shortest) != 1 else float(np.ravel(shortest)[0])
     return DeepPotential(
@@ -340,33 +341,6 @@ def read_descriptor(model: SerialisedModel, part: dict[str, Any]) -> Any:
             f"{', '.join(DESCRIPTOR_READERS)}"
         )
     return DESCRIPTOR_READERS[kind](model, part)
-
-
-def embeddings_in_fitting(
-    model: SerialisedModel, part: dict[str, Any], descriptor: Any
-) -> tuple[tuple[int, Array], ...]:
-    """Return the type embeddings in the fitting's input, each behind the descriptor that it belongs to."""
-    parts = [(part, descriptor)]
-    if part.get("type") == "hybrid":
-        parts = list(zip(model.entries(part, "list"), descriptor.parts, strict=True))
-    found, column = [], 0
-    for entry, described in parts:
-        column += described.width
-        table = _appended_embedding(model, entry)
-        if table is not None:
-            found.append((column, table))
-            column += table.shape[1]
-    return tuple(found)
-
-
-def _appended_embedding(model: SerialisedModel, part: dict[str, Any]) -> Array | None:
-    if part.get("type") not in ("dpa1", "se_atten", "se_atten_v2"):
-        return None
-    if not model.flag(part, "concat_output_tebd", True):
-        return None
-    descriptors = importlib.import_module("fastdp.model.readers.serialised_descriptors")
-    table: Array = descriptors.type_embedding(model, part)
-    return table
 
 
 def _precision(model: SerialisedModel, fitting: dict[str, Any]) -> Precision:
