@@ -59,6 +59,8 @@ def bench(
         if not isinstance(potential, CompressedPotential):
             raise BackendError('fastdp bench times the compressed potential: backend = "cpu"')
         model = potential.model
+        if model.triples is not None:
+            raise BackendError("fastdp bench has no count of the work of three-body terms (se_e3)")
         state = initial_state(inputs)
         skin = loaded.configuration.neighbours.skin_A
         neighbours = VerletList(model.cutoff, skin, state.cell, state.periodic, state.types)

@@ -78,7 +78,7 @@ def describe_graph(graph: Graph, file_format: str, data: bytes) -> DeepPotential
 def _describe(graph: Graph, file_format: str, sha256: str) -> DeepPotential:
     refuse_unsupported(graph)
     if parts_of(graph):
-        return describe_linear(graph, lambda part: describe_graph(part, file_format, sha256))
+        return describe_linear(graph, lambda part: _describe(part, file_format, sha256))
     model = _model_graph(graph)
     n_types = _number_of_types(model)
     descriptor = read_graph_descriptor(model, descriptor_width(model, n_types))
