@@ -1,7 +1,7 @@
 """Check, time and tabulate the GPU engine in one call.
 
     python benchmarks/bench_gpu.py [--systems water copper] [--sizes 192 1e4 1e5 1e6 1e7] [--json FILE]
-        [--variants float64 float32 tf32x3 tf32] [--profile 1e5] [--minutes 9] [--launcher numba] [--simulate]
+        [--variants float64 float32 tf32x3 tf32] [--profile 1e5] [--minutes 8] [--launcher numba] [--simulate]
 
 In this order, each written to the JSON file as soon as it is known: rates of the card and cost of a launch;
 rms force error of every variant, and of the compressed potential on the CPU, against the model as trained;
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import platform
 import statistics
 import sys
@@ -24,161 +23,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gpu_parts import launch_seconds, measure_rates, step_floor, time_parts
-from gpu_systems import CASES, VARIANTS, Case, make_state, small_case
+from gpu_checks import accuracy, reproducibility
+from gpu_parts import build_seconds, graph_and_launches, launch_seconds, measure_rates, step_floor, time_parts
+from gpu_runs import SKIN, Bench
+from gpu_systems import CASES, VARIANTS, Case, small_case
 
 import fastdp
-from fastdp.dynamics.factory import make_integrator
-from fastdp.dynamics.settings import VelocityVerletSettings
-from fastdp.dynamics.state import State
 from fastdp.errors import BackendError
 from fastdp.gpu.device.base import Device
 from fastdp.gpu.device.choice import open_device, simulated
 from fastdp.gpu.engine import LONGEST_CHUNK, DeviceEngine
-from fastdp.gpu.potential import CudaPotential
-from fastdp.neighbours.verlet_list import VerletList
-from fastdp.potential.base import Evaluation, Potential
-from fastdp.potential.compressed.potential import CompressedPotential
-from fastdp.potential.reference import ReferencePotential
-from fastdp.simulation.force_field import NeighbourForceField
-from fastdp.simulation.timers import Timers
-
-SKIN = 1.0
-LIMIT = 1e12
-"""K; no guard is to end a run."""
 
 CHUNK_SECONDS = 0.5
 """Steps are timed in chunks that take about this long."""
-
-LARGE_FOR_THE_HOST = 50_000
-"""Atoms, from which on forces at the start are left out: without them the first step is a drift."""
-
-
-class Bench:
-    """Everything that is measured, and how long there is for it.
-
-    Parameters
-    ----------
-    device : Device
-    options : namespace
-        Of the command line.
-    """
-
-    def __init__(self, device: Device, options: argparse.Namespace) -> None:
-        self.device = device
-        self.options = options
-        self.found: dict[str, Any] = {}
-        self._end = time.monotonic() + 60.0 * options.minutes
-
-    def keep(self, name: str, value: Any) -> None:
-        """Note a result, and write everything that is known."""
-        self.found[name] = value
-        self.options.json.write_text(json.dumps(self.found, indent=1) + "\n")
-
-    def time_left(self, what: str) -> bool:
-        """Whether something new may begin."""
-        if time.monotonic() < self._end:
-            return True
-        print(f"left out for want of time: {what}", flush=True)
-        return False
-
-    def potential(self, case: Case, variant: str) -> CudaPotential:
-        """Return a potential of one variant."""
-        return CudaPotential(case.model, self.device, *VARIANTS[variant])
-
-    def engine(
-        self, case: Case, variant: str, copies: tuple[int, int, int], *, forces: bool
-    ) -> tuple[DeviceEngine, State, Any]:
-        """Return an engine that holds atoms in motion, those atoms, and their integrator."""
-        potential, state = self.potential(case, variant), make_state(case, copies)
-        evaluation = Evaluation.empty(state.n_atoms)
-        if forces:
-            evaluate(potential, state, evaluation)
-        engine = DeviceEngine(potential, state, SKIN)
-        integrator = make_integrator(VelocityVerletSettings(timestep_fs=case.timestep_fs))
-        engine.load(state, evaluation, integrator, LIMIT)
-        return engine, state, integrator
-
-
-def evaluate(potential: Potential, state: State, result: Evaluation) -> np.ndarray:
-    """Evaluate a potential from scratch and return the forces, eV/Å."""
-    neighbours = VerletList(potential.cutoff, SKIN, state.cell, state.periodic, state.types)
-    neighbours.build(state.positions)
-    potential.evaluate(neighbours, result)
-    return result.forces.copy()
 
 
 def rate_of(variant: str, rates: dict[str, float]) -> float:
     """Return the operations per second of a variant's matrix products."""
     return rates[variant if variant in rates else "tf32"]
-
-
-def rms(values: np.ndarray) -> float:
-    """Return the root mean square."""
-    return float(np.sqrt(np.mean(np.square(values))))
-
-
-def accuracy(bench: Bench, case: Case) -> dict[str, dict[str, float]]:
-    """Return rms force errors, eV/Å, of all variants and of the CPU; print them."""
-    state = make_state(case, (1, 1, 1))
-    result = Evaluation.empty(state.n_atoms)
-    reference = evaluate(ReferencePotential(case.description), state, result)
-    exact = evaluate(CompressedPotential(case.model), state, result)
-    found = {"cpu": {"reference": rms(exact - reference), "compressed": 0.0}}
-    for variant in VARIANTS:
-        forces = evaluate(bench.potential(case, variant), state, result)
-        found[variant] = {"reference": rms(forces - reference), "compressed": rms(forces - exact)}
-    print(f"\n{case.name}, {state.n_atoms} atoms, rms force error in eV/Å against:\n")
-    print("| variant | the model as trained | the compressed potential on the CPU |\n|---|---|---|")
-    for variant, errors in found.items():
-        print(f"| {variant} | {errors['reference']:.2e} | {errors['compressed']:.2e} |", flush=True)
-    return found
-
-
-def reproducibility(bench: Bench, case: Case) -> dict[str, Any]:
-    """Run the same twice and once on the CPU; return what differed."""
-    n = case.steps_of_a_run
-    runs = []
-    for _ in range(2):
-        engine, state, integrator = bench.engine(case, "float64", (1, 1, 1), forces=True)
-        energies = []
-        while len(energies) < n:
-            log, halted = engine.advance(n - len(energies), virial=False)
-            energies += (log.potential_energy + log.kinetic_energy).tolist()
-            if halted:
-                raise SystemExit(f"{case.name}: the run was halted after {len(energies)} steps")
-        engine.fetch(state, Evaluation.empty(state.n_atoms), integrator)
-        runs.append((state.positions, state.velocities, energies))
-    same = all(np.array_equal(a, b) for a, b in zip(*runs, strict=True))
-    picoseconds = 1e-3 * case.timestep_fs * np.arange(n)
-    drift = 1e6 * float(np.polyfit(picoseconds, runs[0][2], 1)[0]) / len(runs[0][0])
-
-    engine, state, integrator = bench.engine(case, "float64", (1, 1, 1), forces=True)
-    host = make_state(case, (1, 1, 1))
-    short = min(n, LONGEST_CHUNK)
-    engine.advance(short, virial=False)
-    engine.fetch(state, Evaluation.empty(state.n_atoms), integrator)
-    neighbours = VerletList(case.model.cutoff, SKIN, host.cell, host.periodic, host.types)
-    field = NeighbourForceField(CompressedPotential(case.model), neighbours, Timers())
-    field.compute(host)
-    integrator.initialise(host)
-    for _ in range(short):
-        integrator.step(host, field)
-    apart = (state.positions + state.images @ state.cell) - (host.positions + host.images @ host.cell)
-    found = {
-        "steps": n,
-        "bitwise_equal": same,
-        "drift_ueV_per_atom_per_ps": drift,
-        "steps_beside_the_cpu": short,
-        "largest_distance_A": float(np.abs(apart).max()),
-    }
-    print(
-        f"\n{case.name}: two runs of {n} steps {'have the same bits' if same else 'DIFFER'}, drift "
-        f"{drift:+.2f} µeV/atom/ps; after {short} steps at most {found['largest_distance_A']:.1e} Å from the "
-        "CPU's",
-        flush=True,
-    )
-    return found
 
 
 def time_engine(engine: DeviceEngine, device: Device, chunks: int) -> dict[str, Any]:
@@ -192,9 +54,11 @@ def time_engine(engine: DeviceEngine, device: Device, chunks: int) -> dict[str, 
             raise SystemExit("the run was halted; the start structure is not one to begin with")
         return device.elapsed(first, last) / steps, (time.perf_counter() - began) / steps
 
-    # The first compiles, the second is recorded as a graph, the third is neither.
-    first, _, single = (chunk(1)[1] for _ in range(3))
+    # The first may be recorded as a graph.
+    chunk(1)
+    single = chunk(1)[1]
     steps = int(min(max(CHUNK_SECONDS / single, 1), LONGEST_CHUNK))
+    builds = engine.number_of_builds
     times = [chunk(steps) for _ in range(chunks)]
     by_device, by_host = zip(*times, strict=True)
     return {
@@ -204,7 +68,7 @@ def time_engine(engine: DeviceEngine, device: Device, chunks: int) -> dict[str, 
         "shortest": min(by_device),
         "longest": max(by_device),
         "seconds_by_the_host": statistics.median(by_host),
-        "seconds_of_the_first_step": first,
+        "builds": engine.number_of_builds - builds,
     }
 
 
@@ -216,8 +80,10 @@ def time_size(bench: Bench, case: Case, variant: str, wanted: float) -> dict[str
         gc.collect()
         free = bench.device.memory()[0]
         try:
-            engine = bench.engine(case, variant, copies, forces=wanted < LARGE_FOR_THE_HOST)[0]
+            run = bench.run(case, variant, copies)
+            engine = run.engine
             turns.append(time_engine(engine, bench.device, bench.options.chunks))
+            turns[-1]["start_seconds"] = run.start_seconds
         except BackendError as error:
             print(f"{case.name}, {wanted:.0f} atoms, {variant}: {error}", flush=True)
             return None
@@ -226,7 +92,8 @@ def time_size(bench: Bench, case: Case, variant: str, wanted: float) -> dict[str
         per_atom, fixed = engine.bytes / system.n_atoms, system.fixed_bytes
         rates = bench.found["rates"]
         floor = step_floor(engine, bench.device, case.density(SKIN), rate_of(variant, rates), rates["bytes"])
-        del engine, system
+        error = run.force_error
+        del run, engine, system
     n = case.n_atoms * int(np.prod(copies))
     seconds = [turn["seconds"] for turn in turns]
     best = min(seconds)
@@ -240,6 +107,7 @@ def time_size(bench: Bench, case: Case, variant: str, wanted: float) -> dict[str
         "million_atom_steps_per_s": 1e-6 * n / best,
         "ns_per_day": 86400.0 * 1e-6 * case.timestep_fs / best,
         "noise": max(seconds) / best - 1.0,
+        "largest_force_error": error,
         "floor_seconds": floor,
         "of_the_floor": floor / best,
         "bytes_per_atom": per_atom,
@@ -251,8 +119,8 @@ def time_size(bench: Bench, case: Case, variant: str, wanted: float) -> dict[str
 
 
 HEADER = (
-    "| system | atoms | variant | ms/step | spread | noise | of the floor | M atom·step/s | ns/day | "
-    "bytes/atom | largest system |\n|---|---|---|---|---|---|---|---|---|---|---|"
+    "| system | atoms | variant | force error | ms/step | spread | noise | of the floor | M atom·step/s | "
+    "ns/day | bytes/atom | largest system |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -260,7 +128,8 @@ def row_of(found: dict[str, Any]) -> str:
     """Return a row of the table of times."""
     turn = min(found["turns"], key=lambda one: one["seconds"])
     return (
-        f"| {found['system']} | {found['atoms']} | {found['variant']} | {found['ms_per_step']:.4g} | "
+        f"| {found['system']} | {found['atoms']} | {found['variant']} | "
+        f"{found['largest_force_error']:.1e} | {found['ms_per_step']:.4g} | "
         f"{1e3 * turn['shortest']:.4g}–{1e3 * turn['longest']:.4g} | {100 * found['noise']:.1f} % | "
         f"{100 * found['of_the_floor']:.0f} % | "
         f"{found['million_atom_steps_per_s']:.4g} | {found['ns_per_day']:.3g} | "
@@ -270,7 +139,8 @@ def row_of(found: dict[str, Any]) -> str:
 
 def profile(bench: Bench, case: Case, variant: str, wanted: float, rates: dict[str, float]) -> dict[str, Any]:
     """Time each kernel of a step, and compare it with its floor; print both."""
-    engine, state, _ = bench.engine(case, variant, case.copies(wanted), forces=wanted < LARGE_FOR_THE_HOST)
+    run = bench.run(case, variant, case.copies(wanted))
+    engine, state = run.engine, run.state
     engine.advance(1, virial=False)
     rows = time_parts(
         engine,
@@ -288,12 +158,25 @@ def profile(bench: Bench, case: Case, variant: str, wanted: float, rates: dict[s
             f"| {row['part']} | {row['name']} | {row['launches']} | {1e6 * row['seconds']:.1f} | "
             f"{1e6 * row['floor']:.1f} | {share} |"
         )
+    graph, launched = graph_and_launches(engine, bench.device, bench.options.profile_steps)
+    built = build_seconds(engine, bench.device, bench.options.profile_steps)
+    print(f"| list | to build it | | {1e6 * built:.1f} | | |")
     whole, floor = (sum(row[key] for row in rows) for key in ("seconds", "floor"))
     print(f"| sum | | | {1e6 * whole:.1f} | {1e6 * floor:.1f} | {100 * floor / whole:.0f} % |", flush=True)
-    return {"atoms": state.n_atoms, "variant": variant, "rows": rows, "seconds": whole, "floor": floor}
+    print(f"\na step: {1e6 * graph:.1f} µs as a graph, {1e6 * launched:.1f} µs launched kernel by kernel")
+    return {
+        "atoms": state.n_atoms,
+        "graph_seconds": graph,
+        "launched_seconds": launched,
+        "variant": variant,
+        "rows": rows,
+        "seconds": whole,
+        "floor": floor,
+        "build_seconds": built,
+    }
 
 
-def run(bench: Bench) -> None:
+def measure(bench: Bench) -> None:
     """Do everything that there is time for."""
     options, device = bench.options, bench.device
     rates = measure_rates(device, small=options.simulate)
@@ -365,11 +248,13 @@ def main() -> None:
     parser.add_argument("--tolerance", type=float, default=1e-5)
     parser.add_argument("--chunks", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--minutes", type=float, default=9.0)
+    parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--launcher", default="driver", choices=["driver", "numba"])
     parser.add_argument("--json", type=Path, default=Path("bench_gpu.json"))
     parser.add_argument("--simulate", action="store_true", help="a few atoms, in Numba's simulator")
     options = parser.parse_args()
+    # The log of a chunk has no more rows.
+    options.profile_steps = min(options.profile_steps, LONGEST_CHUNK)
     if simulated() or options.simulate:
         if not simulated():
             raise SystemExit("--simulate: set NUMBA_ENABLE_CUDASIM=1, which Numba reads when it starts")
@@ -377,7 +262,7 @@ def main() -> None:
         options.systems, options.variants = ["water"], ["tf32x3"]
         options.sizes, options.profile = [3.0], 3.0
         options.chunks, options.profile_steps = 1, 1
-    run(Bench(open_device(options.launcher), options))
+    measure(Bench(open_device(options.launcher), options))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from fastdp.gpu.device.recording import Launch, RecordingDevice
 from fastdp.gpu.engine import DeviceEngine
 from fastdp.gpu.potential import CudaPotential
 from fastdp.model.readers.registry import read_model
+from fastdp.neighbours.selection import NeighbourLimit
 from fastdp.potential.base import Evaluation
 from fastdp.potential.compressed.measurement import Atoms
 from fastdp.potential.compressed.prepare import prepare
@@ -55,11 +56,12 @@ def record(
     engine = DeviceEngine(potential, state, SKIN)
     integrator = make_integrator(NoseHooverSettings(timestep_fs=1.0, temperature_K=300.0))
     integrator.initialise(state)
+    engine.count_neighbours([NeighbourLimit(model.cutoff, np.full(model.n_types, 100))])
     # Nothing runs; the list counts as built.
     engine.load(state, Evaluation.empty(state.n_atoms), integrator, 1e4)
     device.launches.clear()
     with counting(device, density) as counted:
-        engine._step_actions(True)
+        engine.step_actions(True)
     return device, counted
 
 

@@ -50,12 +50,14 @@ class FastDP(Calculator):
     tolerance : float
         Rms force error allowed to the compressed potential, eV/Å. It is measured on the first structure; a
         structure with other elements is measured anew.
+    shortest_A : float, optional
+        As `shortest_A` in the input file: how far down the compressed potential reaches, Å.
     skin_A : float
         Margin of the neighbour list, Å.
     threads : int, optional
         By default every core that this process may run on.
     terms : sequence of settings
-        Terms that are added to the model, `ZBL`, `PairTable` of `fastdp.potential.terms.settings`.
+        Terms that are added to the model, `ZBL`, `PairTable`, `D3` of `fastdp.potential.terms.settings`.
     report : callable, optional
         Receives lines on how the model was compressed and with what error.
 
@@ -82,6 +84,7 @@ class FastDP(Calculator):
         backend: str = "auto",
         precision: Precision = "double",
         tolerance: float = 1e-5,
+        shortest_A: float | None = None,
         skin_A: float = 1.0,
         threads: int | None = None,
         terms: Sequence[TermSettings] = (),
@@ -89,10 +92,16 @@ class FastDP(Calculator):
     ) -> None:
         super().__init__()
         self.description = read_model(model)
+        if self.description.spin is not None:
+            raise InputError(
+                f"{model}: is a model with spins, which this calculator would not follow; see "
+                "fastdp.potential.spins"
+            )
         self._terms = make_terms(terms, self.description.type_names)
         self._backend = backend
         self._precision = precision
         self._tolerance = tolerance
+        self._shortest = shortest_A
         self._skin = skin_A
         self._threads = threads
         self._report = report
@@ -171,6 +180,7 @@ class FastDP(Calculator):
                 backend=self._backend,
                 precision=self._precision,
                 tolerance=self._tolerance,
+                shortest=self._shortest,
                 terms=self._terms,
                 report=self._report,
             )

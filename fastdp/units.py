@@ -25,5 +25,11 @@ BAR_PER_EV_PER_A3 = 1602176.634
 PS_PER_FS = 1.0e-3
 """Value of 1 fs in ps."""
 
+BOHR_A = 0.529177210544
+"""Bohr radius, Å (CODATA 2022)."""
+
+HARTREE_EV = 27.211386245981
+"""Hartree energy, eV (CODATA 2022)."""
+
 COULOMB_EV_A = 14.3996454686
 """Coulomb's constant times the elementary charge squared, e²/(4πε₀) = α ħc, eV·Å."""

@@ -16,7 +16,6 @@ from fastdp.potential.reference import ReferencePotential
 
 REFUSED = {
     "own/att_attn2.pb": "attention layers",
-    "third_party/deepspin.pb": "spins",
     "third_party/dp4mask.pb": "se_a_mask",
     "third_party/pairwise_dprc.pb": "pairwise",
 }
@@ -27,6 +26,7 @@ WITHOUT_ANSWERS = {
     "own/water_hybrid.dp",
     "third_party/copper_compressed.pb",
     "third_party/deepdos.pb",
+    "third_party/deepspin.pb",
     "third_party/deepdipole_pt.pth",
     "third_party/deeppot_sea.pth",
     "third_party/deeppot_sea.yaml",

@@ -17,6 +17,7 @@ from fastdp.dynamics.settings import (
     VelocitySettings,
     VelocityVerletSettings,
 )
+from fastdp.potential.terms.settings import D3
 from fastdp.simulation.settings import (
     CheckpointSettings,
     GuardSettings,
@@ -109,6 +110,23 @@ class PairTableTable(Table):
     )
 
 
+class D3Table(Table):
+    """Grimme's D3 dispersion by the library s-dftd3 (`pip install 'fastdp[d3]'`), added to the model."""
+
+    functional: str = key(
+        ..., "Functional whose parameters are taken, such as `pbe`.", min_length=1, max_length=100
+    )
+    damping: Literal["bj", "zero", "bjm", "zerom"] = key(
+        D3.damping, "Rational damping of Becke and Johnson or zero damping; with `m`, as modified by Smith."
+    )
+    three_body: bool = key(
+        D3.three_body, "Whether the Axilrod–Teller–Muto term of triples is included, which takes much longer."
+    )
+    cutoff_A: float | None = key(  # noqa: N815 - a unit in the name
+        D3.cutoff_A, "Where pairs end; by default at 60 bohr, 31.75 Å.", unit="Å", gt=1, le=200
+    )
+
+
 class PotentialTable(Table):
     """The model and how it is evaluated."""
 
@@ -147,6 +165,15 @@ class PotentialTable(Table):
         gt=0,
         le=0.1,
     )
+    shortest_A: float | None = key(  # noqa: N815 - a unit in the name
+        None,
+        "Distance down to which the compressed potential reaches for all pairs, where 0.6 of the sum of "
+        "covalent radii (the default, `fastdp check` shows it) is not enough: for collisions at high energy, "
+        "with a repulsion such as `zbl`.",
+        unit="Å",
+        ge=0.05,
+        le=2,
+    )
     audit_atoms: int = key(
         8,
         "Atoms drawn at each frame of the trajectory whose energies and gradients are computed with the model"
@@ -159,6 +186,7 @@ class PotentialTable(Table):
     table: Annotated[list[PairTableTable], Field(max_length=100)] = key(
         [], "Tables of pair energies that are added to the model, one `[[potential.table]]` for each."
     )
+    d3: D3Table | None = key(None, "Dispersion that is added to the model.")
 
 
 class StructureTable(Table):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fastdp.config.schema import Configuration, PotentialTable
 from fastdp.dynamics.settings import VelocitySettings
-from fastdp.potential.terms.settings import ZBL, PairTable, TermSettings
+from fastdp.potential.terms.settings import D3, ZBL, PairTable, TermSettings
 from fastdp.simulation.settings import (
     CheckpointSettings,
     GuardSettings,
@@ -89,6 +89,9 @@ def term_settings(table: PotentialTable) -> tuple[TermSettings, ...]:
         zbl = table.zbl
         terms.append(ZBL(zbl.inner_A, zbl.outer_A, zbl.nuclear_charges, zbl.pairs))
     terms += [PairTable(entry.file, entry.elements, entry.cutoff_A) for entry in table.table]
+    if table.d3 is not None:
+        d3 = table.d3
+        terms.append(D3(d3.functional, d3.damping, d3.three_body, d3.cutoff_A))
     return tuple(terms)
 
 

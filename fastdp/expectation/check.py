@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from fastdp.errors import ExpectationError, InputError
-from fastdp.expectation.compare import compare
+from fastdp.expectation.compare import compare, reference_with_terms
 from fastdp.expectation.expectation import Expectation
 from fastdp.expectation.hdf5_files import write_hdf5
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential
-from fastdp.potential.reference import ReferencePotential
 from fastdp.simulation.inputs import Inputs
 from fastdp.simulation.reporter import Reporter
 
@@ -48,7 +47,7 @@ def check_expectations(
     misses = []
     for expectation in expectations:
         _check_parameters(expectation, inputs)
-        found = compare(expectation, inputs.description, potential, _tolerance(inputs))
+        found = compare(expectation, inputs.description, potential, _tolerance(inputs), inputs.terms)
         for line in found.lines:
             reporter.message(line)
         misses += [miss.text for miss in found.misses]
@@ -72,7 +71,7 @@ def keep_expectation(path: Path, inputs: Inputs, reporter: Reporter) -> None:
         If the file exists.
     """
     structure, table = inputs.structure, inputs.configuration.potential
-    reference = ReferencePotential(inputs.description)
+    reference = reference_with_terms(inputs.description, inputs.terms)
     neighbours = VerletList(reference.cutoff, 0.0, structure.cell, structure.periodic, inputs.types)
     neighbours.build(structure.positions)
     result = Evaluation.empty(structure.n_atoms)

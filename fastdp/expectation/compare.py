@@ -18,6 +18,9 @@ from fastdp.model.description import DeepPotential
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential
 from fastdp.potential.reference import ReferencePotential
+from fastdp.potential.sum import with_addends
+from fastdp.potential.terms.addends import make_addends
+from fastdp.potential.terms.base import Term
 from fastdp.structure.types import match_types
 
 LARGE_FORCE = 1.0
@@ -106,6 +109,7 @@ def compare(
     description: DeepPotential,
     potential: Potential,
     tolerance: float,
+    terms: Sequence[Term] = (),
 ) -> Comparison:
     """Compare the reference, and the potential if it is another, with an expectation.
 
@@ -120,6 +124,8 @@ def compare(
         That a run would use.
     tolerance : float
         eV/Å, that it was made to.
+    terms : sequence of Term
+        That are added to the model.
 
     Raises
     ------
@@ -130,16 +136,16 @@ def compare(
     if types is None:
         assert expectation.symbols is not None
         types = match_types(expectation.symbols, description.type_names)
-    reference = ReferencePotential(description)
-    cutoff = max(potential.cutoff, description.cutoff)
+    reference = reference_with_terms(description, terms)
+    cutoff = max(potential.cutoff, reference.cutoff)
     neighbours = VerletList(cutoff, 0.0, expectation.cell, expectation.periodic, types)
     neighbours.build(expectation.positions)
     limits = limits_of_reference(expectation, description)
     exact = _evaluate(reference, neighbours)
     results = [_compare(expectation, expectation, exact, limits, "the reference")]
-    if not isinstance(potential, ReferencePotential):
+    if not potential.drops_neighbours:
         wanted, note = expectation, ""
-        everything = _evaluate(ReferencePotential(description, every_neighbour=True), neighbours)
+        everything = _evaluate(reference_with_terms(description, terms, every_neighbour=True), neighbours)
         if _differ(exact, everything):
             wanted = _as_expected(expectation, everything)
             note = " (against the reference with all neighbours: some atoms have more than sel)"
@@ -151,6 +157,14 @@ def compare(
         tuple(line for result in results for line in result.lines),
         tuple(miss for result in results for miss in result.misses),
     )
+
+
+def reference_with_terms(
+    description: DeepPotential, terms: Sequence[Term], *, every_neighbour: bool = False
+) -> Potential:
+    """Return the model as trained with further terms, all by their definitions."""
+    potential = ReferencePotential(description, every_neighbour=every_neighbour)
+    return with_addends(potential, make_addends(terms, specified=True))
 
 
 def _evaluate(potential: Potential, neighbours: VerletList) -> Evaluation | SimulationError:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from fastdp.dynamics.engine import StepLog
 from fastdp.dynamics.integrator import Integrator
 from fastdp.dynamics.state import State
 from fastdp.errors import SimulationError
 from fastdp.gpu.device.base import Action, DeviceArray
+from fastdp.gpu.device_motion import DeviceMotion
 from fastdp.gpu.kernels import motion as kernels
-from fastdp.gpu.kernels.reductions import SUM_COLUMNS
 from fastdp.gpu.kernels.status import BEYOND, BUILDS, HALTED, STEP, Reason, end_evaluation
-from fastdp.gpu.motions import MOTIONS, Motion
+from fastdp.gpu.motions import MOTIONS
 from fastdp.gpu.potential import CudaPotential
 from fastdp.gpu.selection import SelectionCounts
 from fastdp.gpu.system import Boundaries
@@ -23,11 +21,7 @@ from fastdp.neighbours.selection import NeighbourLimit, Overflow
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation
 from fastdp.potential.compressed.closest_pair import closest_pair_error
-from fastdp.units import (
-    A_PER_PS2_FROM_EV_PER_A_U,
-    BOLTZMANN_EV_PER_K,
-    EV_PER_U_A2_PER_PS2,
-)
+from fastdp.units import BOLTZMANN_EV_PER_K
 
 LONGEST_CHUNK = 50
 """Steps between two looks at the error word: long enough that the look costs nothing, short enough that a
@@ -63,19 +57,11 @@ class DeviceEngine:
         self._device = device = potential.device
         self._boundaries = Boundaries(state.types, state.cell, state.periodic, skin)
         self._system = potential.make_system(self._boundaries, state.positions)
-        n = state.n_atoms
-        self._velocities = device.empty((n, 3), np.float64)
-        self._inverse_masses = device.upload(A_PER_PS2_FROM_EV_PER_A_U / state.masses)
-        self._energy_masses = device.upload(EV_PER_U_A2_PER_PS2 * state.masses)
-        self._scalars = device.zeros(kernels.SCALARS, np.float64)
-        self._partial = device.zeros((device.sums()[0], SUM_COLUMNS), np.float64)
-        self._trouble = device.zeros(1, np.int32)
-        self._log = device.zeros((longest_chunk, kernels.LOG_COLUMNS), np.float64)
+        self._motion = DeviceMotion(device, self._system, state, longest_chunk)
         self._reasons = Reason(0)
         self._steps: dict[bool, Action] = {}
         self._integrator: Integrator[Any] | None = None
         self._largest_kinetic = 0.0
-        self._motion = Motion(0, np.ones(1), np.ones(1), 1.0, 1.0)
         self._builds = 0
         self._beyond = self._reported_beyond = 0
 
@@ -108,9 +94,8 @@ class DeviceEngine:
     @property
     def bytes(self) -> int:
         """Memory on the device that grows with the number of atoms, once an integrator is loaded."""
-        own = [value for value in vars(self).values() if isinstance(value, DeviceArray)]
-        copies = sum(array.nbytes for array in (*own, *self._saved))
-        return self._system.bytes - self._system.fixed_bytes + copies
+        copies = sum(array.nbytes for array in self._saved)
+        return self._system.bytes - self._system.fixed_bytes + self._motion.bytes + copies
 
     def load(
         self,
@@ -137,25 +122,22 @@ class DeviceEngine:
         largest_kinetic = largest_temperature * state.degrees_of_freedom * BOLTZMANN_EV_PER_K
         if (integrator, largest_kinetic) != (self._integrator, self._largest_kinetic):
             self._prepare(integrator, largest_kinetic)
-        if self._motion.chain_length > 0:
-            chain = integrator.state_dict()
-            device.write(self._chain_positions, chain["positions"])
-            device.write(self._chain_velocities, chain["velocities"])
-
         state.wrap()
         device.write(system.neighbours.positions, state.positions)
         device.write(system.neighbours.positions_at_build, state.positions)
         device.write(system.neighbours.images, state.images)
         device.write(system.forces, evaluation.forces)
-        device.write(self._velocities, state.velocities)
-        device.fill(self._trouble, 0)
         device.fill(system.neighbours.status, 0)
         if system.neighbours.selection is not None:
             system.neighbours.selection.clear()
-        self._measure_kinetic()
+        self._motion.load(state, integrator)
         self._builds = 0
         self._beyond = self._reported_beyond = 0
         self._build_list()
+
+    def step_actions(self, virial: bool) -> list[Action]:
+        """Return the launches of a whole step, with the virial if that is wanted."""
+        return self._motion.step_actions(virial)
 
     def advance(self, steps: int, *, virial: bool) -> tuple[StepLog, bool]:
         """Make up to `longest_chunk` steps; `virial`: for the last of them.
@@ -205,7 +187,7 @@ class DeviceEngine:
         self._beyond = int(word[BEYOND])
         # A step that cannot be evaluated is counted, but has no energies.
         unfinished = bool(self._reasons & (Reason.LOST | Reason.TOO_CLOSE))
-        log = device.read(self._log)[: int(word[STEP]) - unfinished]
+        log = device.read(self._motion.log)[: int(word[STEP]) - unfinished]
         return (
             StepLog(
                 potential_energy=log[:, kernels.LOG_ENERGY].copy(),
@@ -230,17 +212,10 @@ class DeviceEngine:
         device, system = self._device, self._system
         state.positions[:] = device.read(system.neighbours.positions)
         state.images[:] = device.read(system.neighbours.images)
-        state.velocities[:] = device.read(self._velocities)
+        self._motion.fetch(state, integrator)
         evaluation.forces[:] = device.read(system.forces)
         evaluation.atomic_energies[:] = device.read(system.energies)
         evaluation.virial[:] = device.read(system.virial).reshape(3, 3)
-        if self._motion.chain_length > 0:
-            integrator.load_state_dict(
-                {
-                    "positions": device.read(self._chain_positions),
-                    "velocities": device.read(self._chain_velocities),
-                }
-            )
 
     def error(self, state: State) -> SimulationError | None:
         """Return why the last step could not be evaluated; None if it could.
@@ -266,12 +241,7 @@ class DeviceEngine:
         device, system = self._device, self._system
         self._integrator = integrator
         self._largest_kinetic = largest_kinetic
-        self._timestep = integrator.timestep_ps
-        self._motion = MOTIONS[type(integrator)](integrator)
-        self._chain_masses = device.upload(self._motion.masses)
-        self._durations = device.upload(self._motion.durations)
-        self._chain_positions = device.zeros(len(self._motion.masses), np.float64)
-        self._chain_velocities = device.zeros(len(self._motion.masses), np.float64)
+        self._motion.adopt(integrator, largest_kinetic)
         selection = system.neighbours.selection
         self._moving: tuple[DeviceArray, ...] = (
             system.neighbours.status,
@@ -280,10 +250,7 @@ class DeviceEngine:
             system.neighbours.positions_at_build,
             system.neighbours.images,
             system.forces,
-            self._velocities,
-            self._scalars,
-            self._chain_positions,
-            self._chain_velocities,
+            *self._motion.changing,
         )
         self._saved = tuple(device.empty(array.shape, array.dtype) for array in self._moving)
         self._steps = {}
@@ -308,86 +275,8 @@ class DeviceEngine:
     def _step(self, virial: bool) -> Action:
         """Return the action of a whole step, captured when it is first asked for."""
         if virial not in self._steps:
-            self._steps[virial] = self._device.capture(self._step_actions(virial))
+            self._steps[virial] = self._device.capture(self.step_actions(virial))
         return self._steps[virial]
-
-    def _step_actions(self, virial: bool) -> list[Action]:
-        device, system, motion = self._device, self._system, self._motion
-        status, positions = system.neighbours.status, system.neighbours.positions
-        n, half = system.n_atoms, 0.5 * self._timestep
-        elements, sums = device.elements(n), device.sums()
-        chain = (
-            motion.chain_length,
-            self._chain_positions,
-            self._chain_velocities,
-            self._chain_masses,
-            self._durations,
-            motion.degrees_of_freedom,
-            motion.thermal_energy,
-        )
-        actions = [
-            device.launch(kernels.begin_step, 1, 1, (status, self._scalars, *chain)),
-            device.launch(
-                kernels.kick_and_drift,
-                *elements,
-                (
-                    status,
-                    n,
-                    half,
-                    self._timestep,
-                    self._scalars,
-                    self._inverse_masses,
-                    system.forces,
-                    positions,
-                    self._velocities,
-                ),
-            ),
-            *system.actions(virial=virial),
-            device.launch(
-                kernels.kick_and_measure,
-                *sums,
-                (
-                    status,
-                    n,
-                    half,
-                    self._energy_masses,
-                    self._inverse_masses,
-                    system.forces,
-                    system.energies,
-                    self._velocities,
-                    self._partial,
-                    self._trouble,
-                ),
-            ),
-            device.launch(
-                kernels.end_step,
-                1,
-                sums[1],
-                (
-                    status,
-                    sums[0],
-                    self._partial,
-                    self._trouble,
-                    self._largest_kinetic,
-                    self._scalars,
-                    *chain,
-                    self._log,
-                ),
-            ),
-        ]
-        if motion.chain_length > 0:
-            actions.append(
-                device.launch(
-                    kernels.scale_velocities, *elements, (status, n, self._scalars, self._velocities)
-                )
-            )
-        return [*actions, device.launch(end_evaluation, 1, 1, (status,))]
-
-    def _measure_kinetic(self) -> None:
-        status, sums = self._system.neighbours.status, self._device.sums()
-        arguments = (status, self._system.n_atoms, self._energy_masses, self._velocities, self._partial)
-        self._device.launch(kernels.measure_kinetic, *sums, arguments)()
-        self._device.launch(kernels.store_kinetic, 1, sums[1], (sums[0], self._partial, self._scalars))()
 
     def _run(self, kernel: Any, arguments: tuple[Any, ...]) -> None:
         self._device.launch(kernel, 1, 1, arguments)()

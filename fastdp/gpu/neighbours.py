@@ -37,13 +37,16 @@ class DeviceNeighbours:
         Å; tell the box of open directions and the first guess of the capacity.
     cutoff, skin : float
         Å.
+    n_own : int, optional
+        Atoms from here on are ghosts: they come last in the sorted order, and see only those before.
 
     Attributes
     ----------
     capacity : int
         Places in a row.
-    type_start : (n_types + 1,) int64
-        Sorted atoms of type t are type_start[t] … type_start[t + 1].
+    type_start : (n_types + 1,) or (2 n_types + 1,) int64
+        Sorted atoms of type t are type_start[t] … type_start[t + 1], ghosts of it, where there are any,
+        type_start[n_types + t] … type_start[n_types + t + 1].
     selection : SelectionCounts or None
         Counts neighbours beyond what the model was trained to see, in lists that are built from now on.
     """
@@ -58,6 +61,7 @@ class DeviceNeighbours:
         positions: NDArray[np.float64],
         cutoff: float,
         skin: float,
+        n_own: int | None = None,
     ) -> None:
         self._device = device
         self._n_types = n_types
@@ -65,8 +69,12 @@ class DeviceNeighbours:
         self.reach = cutoff + skin
         self._largest_squared = (0.5 * skin) ** 2
         self.geometry: CellGeometry = cell_geometry(cell, periodic, positions, self.reach)
-        self.type_start = np.concatenate([[0], np.cumsum(np.bincount(types, minlength=n_types))])
-        self._n_keys = n_types * self.geometry.n_cells
+        self.n_own = n if n_own is None else n_own
+        kinds = types.astype(np.int32)
+        kinds[self.n_own :] += n_types
+        n_kinds = 2 * n_types if self.n_own < n else n_types
+        self.type_start = np.concatenate([[0], np.cumsum(np.bincount(kinds, minlength=n_kinds))])
+        self._n_keys = n_kinds * self.geometry.n_cells
         self._scan_block = device.sums()[1]
         n_tiles = -(-self._n_keys // self._scan_block)
 
@@ -78,7 +86,7 @@ class DeviceNeighbours:
         self.sorted_positions = device.empty((n, 3), np.float64)
         self.row_counts = device.zeros((n, n_types), np.int32)
         self.translations = device.upload(self.geometry.translations)
-        self.types = device.upload(types.astype(np.int32))
+        self.kinds = device.upload(kinds)
         self._table = device.upload(self.geometry.table)
         self._counts = device.upload(self.geometry.counts)
         self._key = device.zeros(n, np.int32)
@@ -145,7 +153,7 @@ class DeviceNeighbours:
                 n,
                 self._table,
                 self._counts,
-                self.types,
+                self.kinds,
                 self.positions_at_build,
                 self._key,
                 self._shift,
@@ -169,6 +177,7 @@ class DeviceNeighbours:
                 (
                     status,
                     n,
+                    self.n_own,
                     self._n_types,
                     self.geometry.n_cells,
                     self.reach**2,

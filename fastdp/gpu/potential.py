@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdp.errors import BackendError, NonFiniteError
+from fastdp.errors import NonFiniteError
 from fastdp.gpu.device.base import Action, Device
 from fastdp.gpu.kernels.status import HALTED, Reason, begin_evaluation, end_evaluation
 from fastdp.gpu.layout import DeviceModel, Products, upload_model
@@ -28,6 +29,56 @@ if TYPE_CHECKING:
     from fastdp.dynamics.engine import Engine
     from fastdp.dynamics.state import State
     from fastdp.potential.compressed.potential import CompressedPotential
+
+
+@dataclass(frozen=True, eq=False)
+class Share:
+    """The atoms of one of several ranks on the device, until the next build of their list.
+
+    Attributes
+    ----------
+    neighbours : VerletList
+    build : int
+        Number of its build.
+    system : DeviceSystem
+        The rank's atoms, then ghosts and periodic images as atoms in open space.
+    positions, forces : (n_extended, 3) float64
+        What the host exchanges with the device, Å and eV/Å.
+    energies : (n_extended,) float64
+        eV.
+    """
+
+    neighbours: VerletList
+    build: int
+    system: DeviceSystem
+    positions: NDArray[np.float64]
+    forces: NDArray[np.float64]
+    energies: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, neighbours: VerletList, device: Device, model: DeviceModel) -> Share:
+        """Put the atoms of a list that was just built on the device."""
+        n = neighbours.n_extended
+        boundaries = Boundaries(
+            types=neighbours.extended_types[:n].copy(),
+            cell=np.zeros((3, 3)),
+            periodic=np.zeros(3, dtype=bool),
+            skin=neighbours.skin,
+            n_own=neighbours.n_atoms,
+        )
+        return cls(
+            neighbours,
+            neighbours.number_of_builds,
+            DeviceSystem(device, model, boundaries, neighbours.extended_positions[:n]),
+            device.staging((n, 3), np.float64),
+            device.staging((n, 3), np.float64),
+            device.staging(n, np.float64),
+        )
+
+    def is_of(self, neighbours: VerletList) -> bool:
+        """Whether the list is still the same."""
+        return self.neighbours is neighbours and self.build == neighbours.number_of_builds
+
 
 DTYPES = {"double": np.float64, "mixed": np.float32}
 
@@ -61,6 +112,7 @@ class CudaPotential(Potential):
         self.device = device
         self.device_model: DeviceModel = upload_model(device, model, DTYPES[precision], products)
         self._system: DeviceSystem | None = None
+        self._share: Share | None = None
         self._actions: dict[bool, list[Action]] = {}
 
     @property
@@ -99,29 +151,64 @@ class CudaPotential(Potential):
 
         Raises
         ------
-        BackendError
-            If there are ghosts of other ranks.
         PairTooCloseError
             If a pair is closer than the table begins.
         NonFiniteError
             If a position is not finite.
         """
         if between is not None:
+            # With other ranks, this brings the positions of ghosts.
             between()
-        if neighbours.n_rows != neighbours.n_atoms:
-            raise BackendError('a GPU serves one process only as yet; use backend = "cpu" with several')
+        result.virial_is_current = virial
         if neighbours.n_atoms == 0:
             result.energy = 0.0
             result.virial[:] = 0.0
-            result.virial_is_current = virial
-            return
+            result.ghost_forces = np.zeros((neighbours.n_rows, 3))
+        elif neighbours.n_rows == neighbours.n_atoms:
+            self._evaluate_all(neighbours, result, virial)
+        else:
+            self._evaluate_share(neighbours, result, virial)
+
+    def _evaluate_all(self, neighbours: VerletList, result: Evaluation, virial: bool) -> None:
+        """Evaluate all atoms; their images are the device's business."""
         boundaries = Boundaries(neighbours.types, neighbours.cell, neighbours.periodic, neighbours.skin)
         positions = np.empty((neighbours.n_atoms, 3))
         positions[neighbours.order] = neighbours.extended_positions[: neighbours.n_atoms]
         if self._system is None or not self._system.boundaries.same_as(boundaries):
-            self._system = DeviceSystem(self.device, self.device_model, boundaries, positions)
+            self._system = self._share = None
             self._actions = {}
+            self._system = DeviceSystem(self.device, self.device_model, boundaries, positions)
         system = self._system
+        self._run(system, neighbours, positions, virial)
+        result.atomic_energies[:] = self.device.read(system.energies)
+        result.forces[:] = self.device.read(system.forces)
+        self._add_up(system, result, virial)
+
+    def _evaluate_share(self, neighbours: VerletList, result: Evaluation, virial: bool) -> None:
+        """Evaluate the atoms of one of several ranks.
+
+        What they do to a periodic image is done to its owner.
+        """
+        n, n_rows, n_all = neighbours.n_atoms, neighbours.n_rows, neighbours.n_extended
+        share = self._share
+        if share is None or not share.is_of(neighbours):
+            # The memory of the last one may be needed.
+            self._system = self._share = share = None
+            self._actions = {}
+            self._share = share = Share.of(neighbours, self.device, self.device_model)
+        share.positions[:] = neighbours.extended_positions[:n_all]
+        self._run(share.system, neighbours, share.positions, virial)
+        forces = self.device.read(share.system.forces, share.forces)
+        np.add.at(forces, neighbours.owner[n_rows:n_all], forces[n_rows:])
+        result.forces[neighbours.order] = forces[:n]
+        result.ghost_forces = forces[n:n_rows].copy()
+        result.atomic_energies[neighbours.order] = self.device.read(share.system.energies, share.energies)[:n]
+        self._add_up(share.system, result, virial)
+
+    def _run(
+        self, system: DeviceSystem, neighbours: VerletList, positions: NDArray[np.float64], virial: bool
+    ) -> None:
+        """Evaluate `positions`, with longer rows if need be."""
         device = system.device
         device.write(system.neighbours.positions, positions)
         while True:
@@ -129,18 +216,17 @@ class CudaPotential(Potential):
                 action()
             status = device.read(system.neighbours.status)
             if status[HALTED] == 0:
-                break
+                return
             device.fill(system.neighbours.status, 0)
             system.neighbours.forget()
             if not system.make_room(status):
                 raise self._error(Reason(int(status[HALTED])), neighbours)
             self._actions = {}
-        result.atomic_energies[:] = device.read(system.energies)
-        result.forces[:] = device.read(system.forces)
+
+    def _add_up(self, system: DeviceSystem, result: Evaluation, virial: bool) -> None:
         result.energy = float(result.atomic_energies.sum())
-        result.virial_is_current = virial
         if virial:
-            result.virial[:] = device.read(system.virial).reshape(3, 3)
+            result.virial[:] = self.device.read(system.virial).reshape(3, 3)
 
     def another(self) -> CompressedPotential:
         """Return the same compressed potential on the processor, where it takes single atoms as well."""
@@ -179,7 +265,7 @@ class CudaPotential(Potential):
         positions : (n_atoms, 3) float64
             Å.
         """
-        self._system = None
+        self._system = self._share = None
         self._actions = {}
         return DeviceSystem(self.device, self.device_model, boundaries, positions)
 

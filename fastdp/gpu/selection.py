@@ -72,7 +72,7 @@ class SelectionCounts:
                     self._n_types,
                     geometry.index_mask,
                     geometry.index_bits,
-                    neighbours.types,
+                    neighbours.kinds,
                     neighbours.order,
                     neighbours.translations,
                     neighbours.sorted_positions,

@@ -29,12 +29,15 @@ class Boundaries:
     periodic : (3,) bool
     skin : float
         Å, of the neighbour list.
+    n_own : int or None
+        Atoms from here on are ghosts: forces act on them, but they have no energy of their own here.
     """
 
     types: NDArray[np.int32]
     cell: NDArray[np.float64]
     periodic: NDArray[np.bool_]
     skin: float
+    n_own: int | None = None
 
     def same_as(self, other: Boundaries) -> bool:
         """Whether a system made for one serves the other."""
@@ -43,6 +46,7 @@ class Boundaries:
             and np.array_equal(self.cell, other.cell)
             and np.array_equal(self.periodic, other.periodic)
             and self.skin == other.skin
+            and self.n_own == other.n_own
         )
 
 
@@ -83,12 +87,15 @@ class DeviceSystem:
             positions,
             model.cutoff,
             boundaries.skin,
+            boundaries.n_own,
         )
-        self.tiles = cut_into_tiles(self.neighbours.type_start.tolist(), model)
+        self.tiles = cut_into_tiles(self.neighbours.type_start[: model.n_types + 1].tolist(), model)
         self.energies = device.zeros(n, np.float64)
         self.forces = device.zeros((n, 3), np.float64)
         self.virial = device.zeros(9, np.float64)
         self._q = device.empty((n, 4, model.columns), model.dtype)
+        # Q of ghosts stays zero: what they get is what the atoms of this rank do to them.
+        device.fill(self._q[self.neighbours.n_own :], 0)
         self._arena = device.empty(arena_size(self.tiles, model), model.dtype)
         self._virials = device.empty((n, 9), np.float64)
         self._virial_parts = device.empty((device.sums()[0], 9), np.float64)
@@ -139,8 +146,8 @@ class DeviceSystem:
             )
             actions += network_actions(self.device, self.model, tile, self._arena, arrays)
         starts = self.neighbours.type_start
-        for alpha in range(self.model.n_types):
-            start, stop = int(starts[alpha]), int(starts[alpha + 1])
+        for kind in range(len(starts) - 1):
+            start, stop = int(starts[kind]), int(starts[kind + 1])
             if start < stop:
                 actions.append(
                     self.device.launch(
@@ -150,7 +157,7 @@ class DeviceSystem:
                         (
                             self.neighbours.status,
                             start,
-                            alpha,
+                            kind % self.model.n_types,
                             int(virial),
                             *self._pair_arguments(),
                             self._q,

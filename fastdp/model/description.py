@@ -190,8 +190,25 @@ class Descriptor(Protocol):
         """Number of components."""
 
 
+class SmoothDescriptor:
+    """What descriptors with a switch and a table of embeddings have in common."""
+
+    switch: SmoothSwitch
+    embedding: EmbeddingTable
+
+    @property
+    def cutoff(self) -> float:
+        """Radius beyond which atoms do not see each other, Å."""
+        return self.switch.cutoff
+
+    @property
+    def n_types(self) -> int:
+        """Number of atom types."""
+        return len(self.embedding)
+
+
 @dataclass(frozen=True, eq=False)
-class SeE2ADescriptor:
+class SeE2ADescriptor(SmoothDescriptor):
     """The two-body embedding descriptor with full relative coordinates (DeepPot-SE, "se_e2_a").
 
     With type embeddings, and se_atten (DPA-1) without attention layers, it is the same: the type embeddings
@@ -244,16 +261,6 @@ class SeE2ADescriptor:
     kind: str = "se_e2_a"
 
     @property
-    def cutoff(self) -> float:
-        """Radius beyond which atoms do not see each other, Å."""
-        return self.switch.cutoff
-
-    @property
-    def n_types(self) -> int:
-        """Number of atom types."""
-        return len(self.embedding)
-
-    @property
     def n_channels(self) -> int:
         """K, the width of the embedding networks' output."""
         return next(net.n_out for row in self.embedding for net in row if net is not None)
@@ -276,7 +283,7 @@ class SeE2ADescriptor:
 
 
 @dataclass(frozen=True, eq=False)
-class SeE2RDescriptor:
+class SeE2RDescriptor(SmoothDescriptor):
     """The two-body embedding descriptor of distances only ("se_e2_r").
 
     D_k = (1/(5 N_sel)) Σ_slots G_k(ŝ)
@@ -308,23 +315,13 @@ class SeE2RDescriptor:
     kind: str = "se_e2_r"
 
     @property
-    def cutoff(self) -> float:
-        """Radius beyond which atoms do not see each other, Å."""
-        return self.switch.cutoff
-
-    @property
-    def n_types(self) -> int:
-        """Number of atom types."""
-        return len(self.embedding)
-
-    @property
     def width(self) -> int:
         """Number of components of the descriptor, K."""
         return int(self.empty_term.shape[2])
 
 
 @dataclass(frozen=True, eq=False)
-class SeE3Descriptor:
+class SeE3Descriptor(SmoothDescriptor):
     """The three-body embedding descriptor ("se_e3", "se_t").
 
     D_k = Σ_{a ≤ b} 1/(N_a N_b) Σ_jk E_jk G^ab_k(E_jk),  E_jk = (s_j/σ)(s_k/σ) r̂_j·r̂_k
@@ -350,16 +347,6 @@ class SeE3Descriptor:
     absent: NDArray[np.bool_] | None = None
     protection: float = 0.0
     kind: str = "se_e3"
-
-    @property
-    def cutoff(self) -> float:
-        """Radius beyond which atoms do not see each other, Å."""
-        return self.switch.cutoff
-
-    @property
-    def n_types(self) -> int:
-        """Number of atom types."""
-        return len(self.embedding)
 
     @property
     def width(self) -> int:
@@ -436,9 +423,9 @@ class HybridDescriptor:
     Attributes
     ----------
     parts : tuple of descriptors
-    shared_selection : (n_types,) int64 or None
-        Where the trainer makes one list for all parts: its limits for each type. The nearest of all up to the
-        sum are kept, then of each type, before each part makes its own choice.
+    shared_selection : (n_types,) or (1,) int64, or None
+        Where the trainer makes one list for all parts: its limits for each type, or one for all together. The
+        nearest of all up to the sum are kept, then of each type, before each part makes its own choice.
     """
 
     parts: tuple[Any, ...]
@@ -449,6 +436,11 @@ class HybridDescriptor:
     def cutoff(self) -> float:
         """The largest radius of the parts, Å."""
         return max(part.cutoff for part in self.parts)
+
+    @property
+    def depends_on_first_atom(self) -> bool:
+        """Whether a part's empty slots take the type of the frame's first atom."""
+        return any(getattr(part, "depends_on_first_atom", False) for part in self.parts)
 
     @property
     def n_types(self) -> int:
@@ -625,6 +617,9 @@ class Origin:
         Of the file.
     notes : tuple of str
         What the reader inferred or had to decide.
+    n_parameters : int or None
+        Trained numbers of all networks in the file, type embeddings included; None if it holds tables of
+        them.
     """
 
     path: str
@@ -632,6 +627,7 @@ class Origin:
     version: str
     sha256: str
     notes: tuple[str, ...] = ()
+    n_parameters: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -653,6 +649,8 @@ class DeepPotential:
     origin : Origin
     pair_part : PairPart or None
         Tables of pairs that belong to the model (`fastdp.model.pair_part`).
+    spin : SpinPart or None
+        What makes it a model of atoms with spins (`fastdp.model.spin`).
     """
 
     type_names: tuple[str, ...]
@@ -662,6 +660,7 @@ class DeepPotential:
     shortest_trained_distance: float | None
     origin: Origin = field(repr=False)
     pair_part: Any = None
+    spin: Any = None
 
     @property
     def n_types(self) -> int:
@@ -692,7 +691,7 @@ def _parts(value: object) -> Iterator[bytes]:
     elif is_dataclass(value) and not isinstance(value, type):
         yield type(value).__name__.encode()
         for item in fields(value):
-            if item.name == "pair_part" and getattr(value, item.name) is None:
+            if item.name in ("pair_part", "spin") and getattr(value, item.name) is None:
                 # Fingerprints of models without are older than this.
                 continue
             yield item.name.encode()

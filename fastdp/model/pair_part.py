@@ -38,6 +38,15 @@ class NearestSwitch:
     outer: float
     reach: float
 
+    @property
+    def network_ends(self) -> float:
+        """Distance of the nearest neighbour below which the network has no part any more, Å.
+
+        σ is larger than the smallest distance, but where a dozen neighbours are as close as can be by 1.3
+        times the softness only.
+        """
+        return max(self.inner - 2.0 * self.softness, 0.5 * self.inner)
+
     def weight(self, sigma: Array) -> tuple[Array, Array]:
         """Return w and dw/dσ; both are 0 where there is no neighbour (σ infinite)."""
         width = self.outer - self.inner

@@ -34,13 +34,10 @@ def why_not_compressed(description: DeepPotential) -> str | None:
     str or None
         The end of a sentence that begins with "the model".
     """
+    if description.spin is not None:
+        return "has atomic spins, whose partners only the reference evaluates"
     if not isinstance(description.fitting, EnergyFitting):
         return f"gives no energies, but {description.fitting.kind}"
-    if description.pair_part is not None and description.pair_part.switch is not None:
-        return (
-            "gives way to a table of pairs where atoms come close (use_srtab, zbl), by weights that have no "
-            "compressed form yet"
-        )
     reason = obstacle(description.descriptor)
     descriptor = description.descriptor
     if reason is None and isinstance(descriptor, HybridDescriptor) and not _sums_only(descriptor):
@@ -65,6 +62,8 @@ def why_not_on_gpu(description: DeepPotential) -> str | None:
     reason = why_not_compressed(description)
     if reason is not None:
         return reason
+    if description.pair_part is not None:
+        return "has tables of pairs, for which fastdp has no kernels on a GPU"
     if any(isinstance(part, SeE3Descriptor) for part in _parts(description.descriptor)):
         return "has a three-body descriptor (se_e3), for which fastdp has no kernels on a GPU"
     if _distances_only(description.descriptor) and any(

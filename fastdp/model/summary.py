@@ -23,6 +23,7 @@ from fastdp.model.description import (
     TabulatedNetwork,
 )
 from fastdp.model.pair_part import PairPart
+from fastdp.model.spin import with_partner_types
 from fastdp.model.suitability import why_not_compressed, why_not_on_gpu
 
 Lines = list[tuple[str, str]]
@@ -49,13 +50,14 @@ def summarise(description: DeepPotential) -> Lines:
         ("graph version", origin.version),
         ("atom types", ", ".join(names)),
         ("gives", _gives(fitting)),
-        *descriptor_lines(description.descriptor, names),
-        ("fitting networks", _networks(fittings)),
+        *descriptor_lines(description.descriptor, _described_names(description)),
+        ("fitting networks", _networks(fittings, len(fitting.networks))),
         *fitting_lines(fitting, names),
         *_pair_lines(description.pair_part),
-        ("parameters", str(sum(network.n_parameters for network in (*embeddings, *fittings)))),
+        *_spin_lines(description),
+        ("parameters", str(_number_of_parameters(description, (*embeddings, *fittings)))),
         ("trained in", _PRECISION[description.precision]),
-        ("compressed by its trainer", "yes" if any(_is_table(found) for found in embeddings) else "no"),
+        ("compressed by its trainer", _compressed(description, embeddings)),
     ]
     lines += _backends(description)
     if description.shortest_trained_distance is not None:
@@ -222,6 +224,19 @@ def _pair_lines(part: PairPart | None) -> Lines:
     ]
 
 
+def _described_names(description: DeepPotential) -> tuple[str, ...]:
+    """Return the names of the types that the descriptor knows."""
+    return (description if description.spin is None else with_partner_types(description)).type_names
+
+
+def _spin_lines(description: DeepPotential) -> Lines:
+    if description.spin is None:
+        return []
+    scales = (f"{scale:g} Å by unit of spin" for scale in description.spin.scale)
+    named = zip(description.type_names, scales, strict=False)
+    return [("spins", ", ".join(f"{name} (partner at {scale})" for name, scale in named))]
+
+
 def _gives(fitting: Any) -> str:
     if isinstance(fitting, PropertyFitting):
         return f"{fitting.kind}, {fitting.scale.shape[1]} numbers, {'mean' if fitting.intensive else 'sum'}"
@@ -250,17 +265,37 @@ def _embeddings(descriptor: Any) -> Iterator[Network | TabulatedNetwork]:
         yield from _distinct(net.network if isinstance(net, StrippedEmbedding) else net for net in found)
 
 
+def _number_of_parameters(description: DeepPotential, networks: Iterable[Any]) -> int:
+    known = description.origin.n_parameters
+    return sum(network.n_parameters for network in networks) if known is None else known
+
+
 def _distinct(networks: Iterable[Any]) -> list[Any]:
-    return list({id(network): network for network in networks if network is not None}.values())
+    return list({_identity(network): network for network in networks if network is not None}.values())
+
+
+def _identity(network: Any) -> object:
+    """Return the same for networks that are one: those of types differ in what the type adds at the start."""
+    if not isinstance(network, Network) or len(network.layers) < 3:
+        return id(network)
+    return tuple(layer.weight.tobytes() for layer in network.layers[-2:])
+
+
+def _compressed(description: DeepPotential, embeddings: list[Any]) -> str:
+    if any(_is_table(found) for found in embeddings):
+        return "yes"
+    by_note = any("dp compress" in note for note in description.origin.notes)
+    return "yes, with its networks" if by_note else "no"
 
 
 def _is_table(network: object) -> bool:
     return isinstance(network, TabulatedNetwork)
 
 
-def _networks(networks: list[Any]) -> str:
+def _networks(networks: list[Any], n_types: int = 1) -> str:
     shapes = dict.fromkeys(_shape(network) for network in networks)
-    return f"{len(networks)} of {', '.join(shapes)}"
+    for_all = " for all types" if len(networks) == 1 < n_types else ""
+    return f"{len(networks)} of {', '.join(shapes)}{for_all}"
 
 
 def _shape(network: Any) -> str:

@@ -56,7 +56,15 @@ class Evaluation:
 
 
 class Potential(ABC):
-    """A function of positions, evaluated over a neighbour list that is at least `cutoff` wide."""
+    """A function of positions, evaluated over a neighbour list that is at least `cutoff` wide.
+
+    Attributes
+    ----------
+    backend : str
+        Name that it was made under, see `factory.py`; empty if it was made otherwise.
+    """
+
+    backend = ""
 
     @property
     @abstractmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
@@ -20,7 +20,7 @@ from fastdp.potential.reference import ReferencePotential
 from fastdp.potential.sum import with_addends
 from fastdp.potential.terms.addends import make_addends
 from fastdp.potential.terms.base import Term
-from fastdp.potential.terms.own import without_tables
+from fastdp.potential.terms.own import without_added_tables
 from fastdp.structure.structure import Structure
 from fastdp.structure.types import match_types
 
@@ -49,6 +49,8 @@ class Request:
         Told what is done and what came out.
     state : mapping of str to array or None
         `Potential.state_arrays()` of the potential to make again; None for a new one.
+    shortest : float or None
+        Å; the tables of a compressed potential begin no farther than this.
     """
 
     description: DeepPotential
@@ -58,6 +60,7 @@ class Request:
     gpu_products: Products | Literal["auto"]
     report: Callable[[str], None]
     state: Mapping[str, NDArray[Any]] | None
+    shortest: float | None = None
 
 
 Maker = Callable[[Request], Potential]
@@ -87,6 +90,7 @@ def make_potential(
     frame_parameters: Sequence[float] | None = None,
     atom_parameters: Sequence[float] | None = None,
     terms: Sequence[Term] = (),
+    shortest: float | None = None,
     ranks: int = 1,
 ) -> Potential:
     """Make a potential for a structure.
@@ -113,8 +117,10 @@ def make_potential(
         fparam, and aparam of all atoms alike, where the model takes them.
     terms : sequence of Term
         Added to the model's energy, see `fastdp.potential.terms.registry.make_terms`.
+    shortest : float, optional
+        Å; the tables of a compressed potential begin no farther than this, for runs in which atoms collide.
     ranks : int
-        That share the structure; a GPU serves one as yet.
+        That share the structure.
 
     Returns
     -------
@@ -123,7 +129,7 @@ def make_potential(
     Raises
     ------
     BackendError
-        If there is no such backend, not for several ranks, or it does not evaluate this model.
+        If there is no such backend here, or it does not evaluate this model.
     UnsupportedModelError
         If the model does not give energies.
     InputError
@@ -133,25 +139,20 @@ def make_potential(
     unsuitable = why_not_compressed(description)
     if unsuitable is None and backend != "reference":
         # Tables that are simply added to the model are terms like any other.
-        description, own = without_tables(description)
+        description, own = without_added_tables(description)
         terms = (*own, *terms)
     if backend == "auto" and unsuitable is not None:
         backend = "reference"
         report(f"backend: reference (slow), because the model {unsuitable}")
     elif backend == "auto":
-        backend, reason = _fastest_backend(description, ranks, bool(terms))
+        backend, reason = _fastest_backend(description, further_terms=bool(terms))
         report(f"backend: {backend} (chosen automatically: {reason})")
     else:
         report(f"backend: {backend}")
-    if backend == "cuda" and ranks > 1:
+    if backend == "cuda" and (terms or description.pair_part is not None):
         raise BackendError(
-            f'backend = "cuda" serves one process as yet, and there are {ranks} ranks: start one, or use '
-            'backend = "cpu"'
-        )
-    if backend == "cuda" and terms:
-        raise BackendError(
-            'backend = "cuda" makes whole steps on the card, and further terms (zbl, table, d3) have no '
-            'kernels there as yet: use backend = "cpu", or leave the terms out'
+            'backend = "cuda" makes whole steps on the card, and further terms (zbl, table, d3, tables of '
+            'the model) have no kernels there as yet: use backend = "cpu"'
         )
     maker = BACKENDS.get(backend)
     if maker is None:
@@ -168,8 +169,10 @@ def make_potential(
     addends = make_addends(terms, specified=backend == "reference", ranks=ranks)
     for term in terms:
         report(f"further term: {term.describe()}")
-    potential = maker(Request(description, structure, precision, tolerance, gpu_products, report, state))
-    return with_addends(potential, addends)
+    request = Request(description, structure, precision, tolerance, gpu_products, report, state, shortest)
+    potential = with_addends(maker(request), addends)
+    potential.backend = backend
+    return potential
 
 
 def with_parameters(
@@ -207,6 +210,11 @@ def with_parameters(
 @backend("reference")
 def _reference(request: Request) -> Potential:
     request.report("potential: the model as it was trained, in float64 (slow)")
+    if request.description.spin is not None:
+        from fastdp.potential.spins import spin_potential
+
+        request.report("spins: those of the structure, held as they are")
+        return spin_potential(request.description, request.structure, request.state)
     return ReferencePotential(request.description)
 
 
@@ -214,9 +222,12 @@ def _reference(request: Request) -> Potential:
 def _cpu(request: Request) -> Potential:
     # Numba takes a second to import; the reference does without it.
     from fastdp.potential.compressed.potential import CompressedPotential
+    from fastdp.potential.switched import SwitchedPotential
 
     meanwhile = request.precision == "mixed" and has_products(request.description)
-    return CompressedPotential(_compressed_model(request, meanwhile=meanwhile), request.precision)
+    model = _compressed_model(request, meanwhile=meanwhile)
+    potential, part = CompressedPotential(model, request.precision), request.description.pair_part
+    return potential if part is None else SwitchedPotential(potential, part)
 
 
 @backend("cuda")
@@ -233,7 +244,8 @@ def _cuda(request: Request) -> Potential:
     if products == "auto":
         products = _products(request, device, model)
     potential = CudaPotential(model, device, request.precision, products)
-    if products == "tf32":
+    # Ranks that get the potential from another one have no structure.
+    if products == "tf32" and request.structure is not None:
         from fastdp.gpu.accuracy import force_difference
 
         error = force_difference(potential, CudaPotential(model, device), _atoms(request))
@@ -284,13 +296,17 @@ def _compressed_model(request: Request, *, meanwhile: bool = False) -> Compresse
     if request.state:
         request.report("compressed potential: as in the checkpoint")
         return CompressedModel.from_arrays(request.state)
+    part, nearest = request.description.pair_part, request.shortest
+    if part is not None:
+        nearest = min(part.switch.network_ends, np.inf if nearest is None else nearest)
     activations = {layer.activation for net in request.description.fitting.networks for layer in net.layers}
     return prepare(
-        request.description,
+        replace(request.description, pair_part=None),
         _atoms(request),
         request.tolerance,
         request.report,
         (lambda: compiled_meanwhile(sorted(activations))) if meanwhile else nullcontext,
+        nearest,
     )
 
 
@@ -307,10 +323,8 @@ def _atoms(request: Request) -> Atoms:
     )
 
 
-def _fastest_backend(description: DeepPotential, ranks: int, further_terms: bool) -> tuple[str, str]:
+def _fastest_backend(description: DeepPotential, *, further_terms: bool) -> tuple[str, str]:
     """Return the backend that "auto" means on this machine for a model that can be compressed, and why."""
-    if ranks > 1:
-        return "cpu", "there are several ranks"
     if further_terms:
         return "cpu", "further terms are evaluated there only"
     unsuitable = why_not_on_gpu(description)

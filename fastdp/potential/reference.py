@@ -65,6 +65,11 @@ class ReferencePotential(Potential):
                 f"{description.origin.path}: gives no energies, but {description.fitting.kind}; such a model "
                 "cannot drive a run"
             )
+        if description.spin is not None:
+            raise UnsupportedModelError(
+                f"{description.origin.path}: is a model with spins, and cannot be evaluated without them; "
+                "make_potential and runs take those of the structure (fastdp.potential.spins)"
+            )
         self.description = description
         self.every_neighbour = every_neighbour
         self._parameters = Parameters.for_model(description, frame_parameters, atom_parameters)

@@ -81,6 +81,7 @@ def make_ready(
         backend=table.backend,
         precision=table.precision,
         tolerance=table.tolerance,
+        shortest=table.shortest_A,
         gpu_products=table.gpu_products,
         report=reporter.message,
         state=None if checkpoint is None else potential_state_of(checkpoint),
@@ -265,7 +266,12 @@ def provenance(inputs: Inputs, potential: Potential) -> Provenance:
 
 def _choices(table: PotentialTable) -> str:
     """Return what the input chose of the model, where it chose something."""
-    chosen = {"head": table.head, "fparam": table.fparam, "aparam": table.aparam}
+    chosen = {
+        "shortest_A": table.shortest_A,
+        "head": table.head,
+        "fparam": table.fparam,
+        "aparam": table.aparam,
+    }
     return "".join(f", {name} {value}" for name, value in chosen.items() if value is not None)
 
 

@@ -83,13 +83,25 @@ def build_together(
         # The cores of the other ranks, which wait, are free.
         with thread_limits():
             made = make_ready(inputs, threads, reporter, checkpoint=checkpoint, ranks=communicator.size)
-        return made, (inputs.description, provenance(inputs, made), made.state_arrays(), inputs.terms)
+        about = (
+            inputs.description,
+            provenance(inputs, made),
+            made.state_arrays(),
+            made.backend,
+            inputs.terms,
+        )
+        return made, about
 
     prepared = communicator.on_root(prepare)
-    potential, shared = prepared if prepared is not None else (None, None)
-    description, origin, potential_state, terms = communicator.broadcast(shared)
-    if potential is None:
-        potential = _potential_from(description, configuration, potential_state, terms, communicator.size)
+    potential_of_root, shared = prepared if prepared is not None else (None, None)
+    description, origin, potential_state, backend, terms = communicator.broadcast(shared)
+    # A rank may lack the GPU that rank 0 has.
+    potential = communicator.together(
+        lambda: (
+            potential_of_root
+            or _potential_from(description, configuration, potential_state, backend, terms, communicator.size)
+        )
+    )
 
     # The cores of the other ranks, which wait, are free.
     models = make_further_models_together(inputs, configuration, communicator, reporter, thread_limits)
@@ -149,6 +161,7 @@ def _potential_from(
     description: DeepPotential,
     configuration: Configuration,
     state: Mapping[str, NDArray[Any]],
+    backend: str,
     terms: tuple[Term, ...],
     ranks: int,
 ) -> Potential:
@@ -158,9 +171,10 @@ def _potential_from(
         description,
         # Only a potential without a state is made from atoms, and then does not look at them.
         None,  # type: ignore[arg-type]
-        backend=table.backend,
+        backend=backend,
         precision=table.precision,
         tolerance=table.tolerance,
+        gpu_products=table.gpu_products,
         state=state,
         terms=terms,
         ranks=ranks,

@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdp.dynamics.snapshot import Snapshot
+from fastdp.errors import PairTooCloseError
 from fastdp.model.description import DeepPotential
+from fastdp.neighbours.partial import PartialList, rows_of
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.parallel.communicator import SERIAL, Communicator
 from fastdp.potential.base import Evaluation, Potential
@@ -27,39 +29,6 @@ WARNING = 10.0
 
 SHARE_OF_TIME = 0.01
 """Part of a run's time that audits may take; those beyond are left out."""
-
-
-class SampledCentres:
-    """Some atoms of a neighbour list with their rows; all that they see are ghosts of their own.
-
-    Has what potentials read of a `VerletList`.
-
-    Parameters
-    ----------
-    source : VerletList
-        Built, and updated to the current positions.
-    chosen : (k,) int
-        Sorted atoms.
-    """
-
-    def __init__(self, source: VerletList, chosen: NDArray[np.integer]) -> None:
-        chosen = chosen[np.argsort(source.extended_types[chosen], kind="stable")]
-        rows = [source.neighbours[source.first[i] : source.first[i + 1]] for i in chosen]
-        seen = np.concatenate(rows)
-        # Each neighbour of each centre stands by itself: gradients of different centres must not cancel.
-        extended = np.concatenate([chosen, seen])
-        self.n_atoms = len(chosen)
-        self.n_rows = self.n_extended = len(extended)
-        self.order = np.arange(self.n_atoms)
-        self.owner = np.arange(self.n_rows, dtype=np.int32)
-        self.extended_positions = source.extended_positions[extended]
-        self.extended_types = source.extended_types[extended]
-        self.first = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-        self.neighbours = np.arange(self.n_atoms, self.n_rows, dtype=np.int32)
-        self.number_of_builds = 1
-        counts = np.bincount(self.extended_types[: self.n_atoms])
-        stop = np.cumsum(counts)
-        self.segments = np.column_stack([stop - counts, stop, np.arange(len(counts)), np.zeros_like(counts)])
 
 
 @dataclass(frozen=True)
@@ -79,14 +48,15 @@ class Deviation:
     energies: NDArray[np.float64]
 
 
-def deviation(potential: Potential, description: DeepPotential, centres: SampledCentres) -> Deviation:
+def deviation(potential: Potential, description: DeepPotential, centres: PartialList) -> Deviation:
     """Compare a potential with the model as trained on sampled atoms.
 
     Parameters
     ----------
     potential : Potential
     description : DeepPotential
-    centres : SampledCentres
+    centres : PartialList
+        Atoms to compare, with rows of their own (`rows_of`).
 
     Returns
     -------
@@ -196,7 +166,11 @@ class Audit:
         # The step is the seed: which atoms are drawn does not depend on how many audits there was time for.
         seed = [step] if self._communicator.size == 1 else [step, self._communicator.rank]
         chosen = np.random.default_rng(seed).choice(n, share, replace=False)
-        return deviation(self._potential, self._description, SampledCentres(self._neighbours, chosen))
+        try:
+            return deviation(self._potential, self._description, rows_of(self._neighbours, chosen))
+        except PairTooCloseError:
+            # Where a table of the model takes over, its network is not evaluated.
+            return Deviation(np.zeros(0), np.zeros(0))
 
     def lines(self) -> list[str]:
         """Return what was found, for the end of a run."""

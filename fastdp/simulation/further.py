@@ -163,6 +163,7 @@ def make_further_models(
                 backend=backend,
                 precision=table.precision,
                 tolerance=table.tolerance,
+                shortest=table.shortest_A,
                 report=reporter.message,
                 state=None if states is None else states[number],
                 terms=descriptions.terms,

@@ -43,7 +43,9 @@ class OverflowWatch:
     def limits(self) -> tuple[NeighbourLimit, ...]:
         """What the parts of the model's descriptor were trained to see."""
         return tuple(
-            NeighbourLimit(part.cutoff, np.array(part.selection, dtype=np.int64)) for part in self._parts
+            # Partners of spins are as many as their atoms, and stand behind them.
+            NeighbourLimit(part.cutoff, np.array(part.selection[: len(self._names)], dtype=np.int64))
+            for part in self._parts
         )
 
     def warnings(self, neighbours: VerletList) -> list[str]:

@@ -12,6 +12,7 @@ import ase.io
 import numpy as np
 from ase import units
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats, open_with_compression
+from numpy.typing import NDArray
 
 from fastdp.errors import StructureError
 from fastdp.structure.masses import masses_by_name
@@ -154,7 +155,16 @@ def structure_from_atoms(atoms: ase.Atoms, masses: Mapping[str, float] | None = 
         ),
         velocities=velocities,
         notes=tuple(notes),
+        spins=_spins(atoms),
     )
+
+
+def _spins(atoms: ase.Atoms) -> NDArray[np.float64] | None:
+    """Return magnetic moments that are vectors; of numbers the direction is not known."""
+    moments = atoms.arrays.get("initial_magmoms")
+    if moments is None or moments.shape != (len(atoms), 3):
+        return None
+    return np.array(moments, dtype=np.float64)
 
 
 def _has_line(path: Path, pattern: re.Pattern[str]) -> bool:

@@ -52,6 +52,7 @@ def read_deepmd_folder(path: Path, frame: int, masses: Mapping[str, float]) -> S
             f"but type.raw has {len(types)} atoms: expected {3 * len(types)}"
         )
     positions = positions.reshape(-1, 3)
+    spins = _spins(folder, local_frame, len(positions))
     if (folder / "real_atom_types.npy").exists():
         types = _row(folder / "real_atom_types.npy", local_frame).astype(np.int64)
         if len(types) != len(positions):
@@ -59,6 +60,7 @@ def read_deepmd_folder(path: Path, frame: int, masses: Mapping[str, float]) -> S
                 f"{folder.name}/real_atom_types.npy has {len(types)} atoms in a frame, "
                 f"{folder.name}/coord.npy has {len(positions)}"
             )
+        spins = None if spins is None else spins[types >= 0]
         positions, types = positions[types >= 0], types[types >= 0]
     out_of_range = np.flatnonzero((types < 0) | (types >= len(names)))
     if len(out_of_range):
@@ -74,7 +76,20 @@ def read_deepmd_folder(path: Path, frame: int, masses: Mapping[str, float]) -> S
         cell=np.zeros((3, 3)) if is_open else _read_cell(folder, local_frame),
         periodic=np.full(3, not is_open),
         masses=masses_by_name(symbols, masses),
+        spins=spins,
     )
+
+
+def _spins(folder: Path, frame: int, n_atoms: int) -> NDArray[np.float64] | None:
+    path = folder / "spin.npy"
+    if not path.exists():
+        return None
+    row = _row(path, frame)
+    if len(row) != 3 * n_atoms:
+        raise StructureError(
+            f"{folder.name}/spin.npy has {len(row)} numbers in a frame, expected {3 * n_atoms}"
+        )
+    return row.reshape(-1, 3)
 
 
 LABELS = {"energy": 1, "force": None, "virial": 9, "fparam": None, "aparam": None}

@@ -29,6 +29,8 @@ class Structure:
         Å/ps; None if the source has none.
     images : (n_atoms, 3) int32
         Periodic images that each atom has crossed so far.
+    spins : (n_atoms, 3) float64 or None
+        Of magnetic atoms, in the unit of the model (μ_B); None if the source has none.
     notes : tuple of str
         What the reader had to leave out or decide, for the user to read.
     """
@@ -41,6 +43,7 @@ class Structure:
     velocities: NDArray[np.float64] | None = None
     images: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 3), dtype=np.int32))
     notes: tuple[str, ...] = ()
+    spins: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         self.positions = np.array(self.positions, dtype=np.float64, order="C")
@@ -89,4 +92,5 @@ class Structure:
             velocities=None if self.velocities is None else np.tile(self.velocities, (n_copies, 1)),
             images=np.tile(self.images, (n_copies, 1)),
             notes=self.notes,
+            spins=None if self.spins is None else np.tile(self.spins, (n_copies, 1)),
         )

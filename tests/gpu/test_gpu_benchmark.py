@@ -34,6 +34,9 @@ def test_the_benchmark_runs_to_its_end(device: Device, tmp_path: Path) -> None:
     (time,) = found["times"]
     assert len(time["turns"]) == 2
     assert time["bytes_per_atom"] > 100
+    assert time["largest_force_error"] < 1e-4
+    for name in ("build_seconds", "graph_seconds", "launched_seconds"):
+        assert found["kernels water tf32x3"][name] > 0
     kernels = {row["name"]: row for row in found["kernels water tf32x3"]["rows"]}
     for name in ("moments", "forces", "activate", "split", "matrix product", "kick_and_measure"):
         assert kernels[name]["seconds"] > 0

@@ -110,17 +110,14 @@ def test_memory_is_forecast_as_it_is_taken(device: Device) -> None:
     """By `memory_lines`, from the arrays of an evaluation; the rest is a run's."""
     engine, state, evaluation = engine_of(device, moving_atoms())
     engine.load(state, evaluation, make_integrator(NVE), 1e5)
-    system = engine._system
-    per_atom = (engine.bytes - system.bytes + system.fixed_bytes) / state.n_atoms
-    # Besides the atoms': the thermostat, sums and the log, some kilobytes whatever the number of atoms.
-    fixed = (
-        sum(array.nbytes for array in (engine._log, engine._partial, engine._scalars, engine._trouble))
-        + 4 * 8
-        + 2 * 8
-        + engine._scalars.nbytes
-        + system.neighbours.status.nbytes
-    )
-    assert per_atom - fixed / state.n_atoms == pytest.approx(BYTES_PER_ATOM_OF_A_RUN)
+    system, motion = engine._system, engine._motion
+    run = engine.bytes - system.bytes + system.fixed_bytes
+    # Some kilobytes whatever the number of atoms: the log, sums, the thermostat, and what is saved of it.
+    atoms = [motion.velocities, motion._inverse_masses, motion._energy_masses]
+    fixed = motion.bytes - sum(array.nbytes for array in atoms)
+    saved = (*motion.changing[1:], system.neighbours.status)
+    fixed += sum(array.nbytes for array in saved)
+    assert (run - fixed) / state.n_atoms == pytest.approx(BYTES_PER_ATOM_OF_A_RUN)
 
 
 def test_nothing_is_read_within_a_chunk(device: Device) -> None:

@@ -137,6 +137,32 @@ def test_several_tiles_share_an_arena(device: Device, monkeypatch: pytest.Monkey
     np.testing.assert_allclose(found.atomic_energies, expected.atomic_energies, rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["ternary, triclinic", "cell shorter than the cutoff"])
+def test_atoms_with_ghosts_that_others_own(
+    device: Device, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the share of one of several ranks: images are ghosts; what is done to them goes to their owners."""
+    monkeypatch.setattr("fastdp.gpu.neighbours.expected_neighbours", lambda *_: 0)
+    _, atoms, model = compressed_case(name, TOLERANCE)
+    cpu, gpu = CompressedPotential(model), CudaPotential(model, device)
+    generator = np.random.default_rng(5)
+    neighbours = atoms.neighbours(model.cutoff, SKIN)
+    for rebuilt in (False, True):
+        moved = atoms.displaced(0.05, generator)
+        assert not neighbours.update(moved.positions)
+        if rebuilt:
+            neighbours.build(moved.positions)
+        found, expected = (Evaluation.empty(len(atoms.types)) for _ in range(2))
+        gpu._evaluate_share(neighbours, found, True)
+        cpu.evaluate(neighbours, expected)
+        largest = np.abs(expected.forces).max()
+        np.testing.assert_allclose(found.forces, expected.forces, atol=1e-12 * largest)
+        np.testing.assert_allclose(found.virial, expected.virial, atol=1e-11 * np.abs(expected.virial).max())
+        np.testing.assert_allclose(found.atomic_energies, expected.atomic_energies, rtol=1e-12)
+        assert found.energy == pytest.approx(expected.energy, rel=1e-12)
+        assert found.ghost_forces.shape == (0, 3)
+
+
 class Changed:
     """A launcher that gives kernels other numbers than it was asked to."""
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 from cases import INPUT, everything_in, write_case
+from term_cases import write_terms_case
 
 from fastdp.cli.main import main
 from fastdp.errors import ExpectationError
@@ -167,6 +168,16 @@ def test_answers_of_deepmd_kit_itself(tmp_path, shared, capsys):
     with h5py.File(answers) as file:
         assert out.count("the reference is within energy") == len(file)
         assert any(group.attrs["sel_overflow"] for group in file.values()) == ("all neighbours" in out)
+
+
+def test_further_terms_belong_to_what_is_expected(tmp_path, model_file, capsys):
+    path = write_terms_case(tmp_path, model_file("two_sided"))
+    kept = tmp_path / "frame.h5"
+    assert main(["check", str(path), "--write-expectation", str(kept)]) == 0
+    assert main(["check", str(path), "--expect", str(kept)]) == 0
+    assert "the fast path is within energy" in capsys.readouterr().out
+    path.write_text(path.read_text().replace("inner_A = 0.6", "inner_A = 0.7"))
+    assert main(["check", str(path), "--expect", str(kept)]) == 6
 
 
 def test_what_cannot_be_compared_is_refused(case, expected, capsys):

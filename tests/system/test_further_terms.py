@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import ase.io
 import numpy as np
 import pytest
 from ase.units import GPa
@@ -165,3 +166,38 @@ def test_a_gpu_is_refused_with_the_reason() -> None:
     terms = make_terms([ZBL(0.5, 1.0)], description.type_names)
     with pytest.raises(BackendError, match=r"further terms .* have no kernels there as yet"):
         make_potential(description, structure, backend="cuda", terms=terms)
+
+
+def test_a_run_may_go_as_far_down_as_it_is_told(tmp_path, model_file) -> None:
+    """Two hydrogen atoms that fly at each other with 20 eV, into the repulsion and out again."""
+    atoms = water_box()
+    direction = atoms.positions[4] - atoms.positions[1]
+    direction /= np.linalg.norm(direction)
+    atoms.positions[4] = atoms.positions[1] + 0.75 * direction
+    momenta = np.zeros((12, 3))
+    momenta[1], momenta[4] = direction * np.sqrt(2 * 10.0 * 1.008), -direction * np.sqrt(2 * 10.0 * 1.008)
+    atoms.set_momenta(momenta)
+    results = []
+    for number, key in enumerate(("", "shortest_A = 0.1\n")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        path = write_terms_case(
+            folder,
+            model_file("two_sided"),
+            terms=f"{key}[potential.zbl]\ninner_A = 0.6\nouter_A = 0.8\n",
+            steps=300,
+        )
+        ase.io.write(folder / "start.extxyz", atoms)
+        text = path.read_text().replace("temperature_K = 300\nseed = 5", "remove_net_momentum = false")
+        text = text.replace("timestep_fs = 0.1", "timestep_fs = 0.005").replace("steps = 4", "steps = 0")
+        path.write_text(text + "[guards]\nmaximum_temperature_K = 1e6\n")
+        results.append(run_fastdp("run", "input.toml", folder=folder))
+    without, down = results
+    assert without.returncode == 3
+    assert "the compressed potential begins at" in without.stderr
+    assert down.returncode == 0, down.stderr
+    assert "O-O 0.10, O-H 0.10, H-H 0.10 Å" in down.stdout
+    energy = thermo(tmp_path / "1")
+    energy = energy[energy["stage"] == 1]
+    assert np.ptp(energy["kinetic_energy_eV"]) > 10.0
+    assert np.ptp(energy["total_energy_eV"]) < 1e-3 * np.ptp(energy["kinetic_energy_eV"])

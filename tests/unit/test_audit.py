@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from compressed import compressed, random_atoms
 
+from fastdp.neighbours.partial import rows_of
 from fastdp.potential.base import Evaluation
 from fastdp.potential.compressed.potential import CompressedPotential
 from fastdp.potential.reference import ReferencePotential
-from fastdp.simulation.audit import Audit, SampledCentres, deviation
+from fastdp.simulation.audit import Audit, deviation
 
 SKIN = 0.6
 
@@ -31,7 +32,7 @@ def test_deviations_add_up_to_the_error_of_the_forces(made):
     """With all atoms drawn: Σ over centres of Δ∂E_i/∂r_j is the error of the force on j."""
     description, model, atoms = made
     neighbours = atoms.neighbours(description.cutoff, SKIN)
-    centres = SampledCentres(neighbours, np.arange(neighbours.n_atoms))
+    centres = rows_of(neighbours, np.arange(neighbours.n_atoms))
     fast, exact = CompressedPotential(model), ReferencePotential(description, every_neighbour=True)
     found = deviation(CompressedPotential(model), description, centres)
     results = [Evaluation.empty(len(atoms.types)) for _ in range(2)]

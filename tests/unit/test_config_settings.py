@@ -12,7 +12,7 @@ from fastdp.config.schema import STAGES, Configuration
 from fastdp.config.settings import run_settings, term_settings, velocity_settings
 from fastdp.config.walk import all_tables, field_at
 from fastdp.dynamics.settings import NoseHooverSettings, VelocitySettings, VelocityVerletSettings
-from fastdp.potential.terms.settings import ZBL, PairTable
+from fastdp.potential.terms.settings import D3, ZBL, PairTable
 from fastdp.simulation.settings import GuardSettings, OutputSettings
 
 MINIMAL = {
@@ -125,6 +125,9 @@ file = "a.tab"
 file = "b.tab"
 elements = ["H", "O w"]
 cutoff_A = 4.0
+[potential.d3]
+functional = "pbe"
+damping = "zero"
 [structure]
 file = "start.extxyz"
 [[stage]]
@@ -140,6 +143,7 @@ timestep_fs = 0.5
         ZBL(0.5, 1.0, {"O w": 8.0}, [["O w", "H"]]),
         PairTable(str(tmp_path / "a.tab")),
         PairTable(str(tmp_path / "b.tab"), ["H", "O w"], 4.0),
+        D3("pbe", "zero"),
     )
     again = Configuration.model_validate(tomllib.loads(resolved_text(configuration)))
     assert again == configuration

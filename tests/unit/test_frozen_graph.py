@@ -205,9 +205,7 @@ def radial_neighbours(graph):
 @pytest.mark.parametrize(
     ("edit", "part"),
     [
-        (extra_node("spin_attr/ntypes_spin"), "spins"),
         (extra_node("descrpt_attr_qm/rcut"), "pairwise_dprc"),
-        (extra_node("descrpt_attr_model0/ntypes"), "linear_ener"),
         (extra_node("modifier_attr/ewald_beta"), "DPLR"),
         (constant("model_attr/model_type", "wfc"), "'wfc'"),
         (extra_node("attention_layer_0/c_query/matrix"), "attention"),
@@ -230,6 +228,15 @@ def attribute(name, key, value):
     return edit
 
 
+def spins(n, lengths, norms):
+    def edit(graph):
+        set_constant(graph, "spin_attr/ntypes_spin", np.array(n, dtype=np.int32))
+        set_constant(graph, "spin_attr/virtual_len", np.array(lengths))
+        set_constant(graph, "spin_attr/spin_norm", np.array(norms))
+
+    return edit
+
+
 def drop_attribute(graph):
     node = node_of(graph, "ProdEnvMatA")
     kept = [entry for entry in node.attr if entry.key != "sel_a"]
@@ -243,6 +250,10 @@ def drop_attribute(graph):
         (constant("fitting_attr/dfparam", 2), "t_fparam_avg"),
         (constant("fitting_attr/daparam", -1), "daparam is -1"),
         (constant("model_attr/model_type", "dipole"), "no dipole output"),
+        (spins(2, [0.4, 0.4], [1.0, 1.0]), "2 magnetic types of 2 with partners"),
+        (spins(1, [0.4, 0.4], [1.0]), "2 lengths and 1 norms"),
+        (spins(1, [0.4], [0.0]), "spin_norm"),
+        (constant("spin_attr/ntypes_spin", 1), "virtual_len"),
         (rename_operation("ProdEnvMatA", "ProdEnvMatR"), "sel"),
         (rename_operation("ProdEnvMatA", "Descrpt"), "axis_rule"),
         (constant("layer_0_type_0/matrix", np.ones((64, 13))), "'layer_0_type_0/bias' has 12 numbers"),

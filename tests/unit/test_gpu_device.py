@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from compressed import random_atoms
-from numpy.lib.stride_tricks import as_strided
+from fake_cuda import ColumnMajorBlas
 
 from fastdp.errors import BackendError, StructureError
 from fastdp.gpu.device import choice
@@ -69,19 +68,13 @@ def test_auto_without_a_card_takes_the_processor_and_says_why(model_file, monkey
     assert lines[0] == "backend: cpu (chosen automatically: CuPy is not installed)"
 
 
-def test_auto_with_a_card_takes_it(monkeypatch) -> None:
+def test_auto_with_a_card_takes_it(model_file, monkeypatch) -> None:
     from fastdp.potential import factory
 
     monkeypatch.setattr(choice, "why_no_card", lambda: None)
-    assert factory._fastest_backend(1, further_terms=False) == ("cuda", "there is a GPU")
-    assert factory._fastest_backend(2, further_terms=False) == ("cpu", "there are several ranks")
-
-
-def test_several_ranks_are_refused_a_card(model_file) -> None:
     description = read_model(model_file("two_sided"))
-    structure = structure_of(random_atoms(np.random.default_rng(3), 2), description.type_names)
-    with pytest.raises(BackendError, match="there are 3 ranks"):
-        make_potential(description, structure, backend="cuda", ranks=3)
+    assert factory._fastest_backend(description, further_terms=False) == ("cuda", "there is a GPU")
+    assert factory._fastest_backend(description, further_terms=True)[0] == "cpu"
 
 
 @pytest.mark.parametrize(
@@ -99,46 +92,6 @@ def test_the_card_follows_the_rank_on_the_node(monkeypatch, variables, rank) -> 
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert choice.local_rank() == rank
-
-
-class ColumnMajorBlas:
-    """cuBLAS as its documentation says, for memory of the host."""
-
-    def __getattr__(self, name: str):
-        if name == "cublasGemmStridedBatchedEx":
-            return self._extended
-        if name in ("cublasDgemmStridedBatched", "cublasSgemmStridedBatched"):
-            kind = ctypes.c_double if name[6] == "D" else ctypes.c_float
-            return lambda *arguments: self._product(kind, *arguments)
-        return lambda *arguments: 0
-
-    def _extended(self, *arguments):
-        plain = list(arguments)
-        types = [plain.pop(place).value for place in (8, 11, 15)]
-        assert types == [0, 0, 0]
-        assert [value.value for value in plain[-2:]] == [77, -1]
-        return self._product(ctypes.c_float, *plain[:-2])
-
-    def _product(
-        self, kind, handle, op_a, op_b, m, n, k, alpha, a, lda, sa, b, ldb, sb, beta, c, ldc, sc, batch
-    ):
-        dtype = np.dtype(kind)
-
-        def matrix(pointer, rows, columns, leading, number, stride):
-            address = pointer.value + number * stride.value * dtype.itemsize
-            size = leading.value * (columns - 1) + rows
-            flat = np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(kind)), (size,))
-            assert leading.value >= rows
-            return as_strided(flat, (rows, columns), (dtype.itemsize, leading.value * dtype.itemsize))
-
-        m, n, k = m.value, n.value, k.value
-        for number in range(batch.value):
-            first = matrix(a, *((m, k) if op_a.value == 0 else (k, m)), lda, number, sa)
-            second = matrix(b, *((k, n) if op_b.value == 0 else (n, k)), ldb, number, sb)
-            result = matrix(c, m, n, ldc, number, sc)
-            product = (first if op_a.value == 0 else first.T) @ (second if op_b.value == 0 else second.T)
-            result[...] = alpha._obj.value * product + beta._obj.value * result
-        return 0
 
 
 @pytest.mark.parametrize(("dtype", "tf32"), [(np.float64, False), (np.float32, False), (np.float32, True)])

@@ -276,7 +276,7 @@ def test_every_kernel_takes_what_is_packed(compiler, model_file, precision, prod
     engine.count_neighbours([NeighbourLimit(model.cutoff, np.array([9, 9]))])
     engine.load(state, Evaluation.empty(n), integrator, 1e4)
     device.launches.clear()
-    engine._step_actions(True)
+    engine.step_actions(True)
     widths = {ctypes.c_int64: ("u64", "b64", "s64"), ctypes.c_double: ("f64",)}
     seen = set()
     for launch in device.launches:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from fastdp.model.readers.registry import read_model
@@ -60,3 +62,26 @@ def test_energy_shifts_include_the_last_layer(model_file):
     shift = description.fitting.networks[0].layers[-1].bias[0]
     assert not description.fitting.bias.any()
     assert f"O {shift:.6g}" in dict(summarise(description))["energy shifts"]
+
+
+def test_one_network_for_all_types_is_counted_once(model_file):
+    """The type's own part of the first layer makes another network of it for each type."""
+    formats = Path(__file__).resolve().parents[1] / "data/formats"
+    # Embedding of types 2 → 3; 1-2-4-8 and 6-2-4-8 of the factors; 35-7-7-7-1 with two timesteps.
+    types, networks = 2 * 3, (2 + 2) + (8 + 4) + (32 + 8) + (12 + 2) + (8 + 4) + (32 + 8)
+    fitting = (35 * 7 + 7) + 2 * (49 + 7 + 7) + (7 + 1)
+    for name in ("dpa1.pt", "dpa1.pth", "dpa1.dp", "dpa1.yaml"):
+        lines = dict(summarise(read_model(formats / name)))
+        assert lines["parameters"] == str(types + networks + fitting)
+        assert lines["fitting networks"] == "1 of 32 → 7-7-7-1 (tanh with timesteps) for all types"
+    one = dict(summarise(read_model(model_file("one_fitting_network"))))
+    assert one["fitting networks"].startswith("1 of ")
+
+
+def test_graphs_and_native_files_have_as_many_parameters():
+    formats = Path(__file__).resolve().parents[1] / "data/formats"
+    found = {
+        name: dict(summarise(read_model(formats / f"se_e2_a{name}")))["parameters"]
+        for name in (".pb", ".dp", ".yaml", ".pth", ".pt", "_compressed.dp")
+    }
+    assert len(set(found.values())) == 1, found

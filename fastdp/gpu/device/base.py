@@ -175,7 +175,7 @@ class Device(ABC):
         """Return grid and block of sums over all atoms."""
 
     @abstractmethod
-    def _download(self, source: DeviceArray) -> NDArray[Any]:
+    def _download(self, source: DeviceArray, into: NDArray[Any] | None) -> NDArray[Any]:
         """Return a copy on the host, when all that was asked for before is done."""
 
     def zeros(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> DeviceArray:
@@ -184,9 +184,20 @@ class Device(ABC):
         self.fill(result, 0)
         return result
 
-    def read(self, source: DeviceArray) -> NDArray[Any]:
-        """Return a copy of an array on the host; waits for everything asked for before."""
+    def staging(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Return memory of the host that the device exchanges with quickly."""
+        return np.empty(shape, dtype)
+
+    def read(self, source: DeviceArray, into: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return a copy of an array on the host; waits for everything asked for before.
+
+        Parameters
+        ----------
+        source : DeviceArray
+        into : array, optional
+            Of the same shape and type, to be filled in place of a new one.
+        """
         if self.reads_forbidden:
             raise RuntimeError("a device-to-host copy within a step")
         self.reads += 1
-        return self._download(source)
+        return self._download(source, into)

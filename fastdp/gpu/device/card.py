@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastdp.errors import BackendError
-from fastdp.gpu.device import card_geometry
 from fastdp.gpu.device.base import Action, Device, DeviceArray
+from fastdp.gpu.device.card_geometry import CardGeometry
 from fastdp.gpu.device.compiled import Compiled
 from fastdp.gpu.device.cublas import WORKSPACE_BYTES, Cublas, load_library
 from fastdp.gpu.device.launchers import DriverLauncher, Launcher, NumbaLauncher
 from fastdp.gpu.device.probe import try_out
 
 
-class Card(Device):
+class Card(CardGeometry, Device):
     """The card of this process.
 
     Parameters
@@ -57,19 +57,14 @@ class Card(Device):
         self._as_argument = cuda.as_cuda_array
         self._workspace = self.empty(WORKSPACE_BYTES, np.uint8)
         self._cublas = Cublas(load_library(), self._stream.ptr, self._workspace.raw.data.ptr)
-        self.launchers: dict[str, Launcher] = {
-            "numba": NumbaLauncher(cuda.external_stream(self._stream.ptr)),
-            "driver": DriverLauncher(
-                ctypes.CDLL("libcuda.so.1"),
-                self._stream.ptr,
-                (properties["major"], properties["minor"]),
-                self._load,
-                lambda array: array.data.ptr,
-            ),
-        }
-        self.launcher = self.launchers["numba"]
-        if launcher != "numba":
-            self.launcher = self._checked(self.launchers[launcher])
+        numba_launcher = NumbaLauncher(cuda.external_stream(self._stream.ptr))
+        self.launchers: dict[str, Launcher] = {numba_launcher.name: numba_launcher}
+        self.launcher: Launcher = numba_launcher
+        wrong = self._add_driver_launcher((properties["major"], properties["minor"]))
+        if not wrong:
+            self.launcher = self.launchers[launcher]
+        elif launcher != numba_launcher.name:
+            warnings.warn(f"Numba launches kernels, because the driver does not ({wrong})", stacklevel=2)
 
     def empty(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> DeviceArray:
         """Return memory with anything in it.
@@ -159,17 +154,11 @@ class Card(Device):
         free, total = self._cupy.cuda.runtime.memGetInfo()
         return free + self._cupy.get_default_memory_pool().free_bytes(), total
 
-    def elements(self, n: int) -> tuple[int, int]:
-        """Return grid and block for one thread for each of n elements."""
-        return card_geometry.elements(n)
+    def staging(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Return memory of the host that the card reads and writes without a copy in between."""
+        import cupyx
 
-    def rows(self, n: int, width: int) -> tuple[int, int]:
-        """Return grid and block for kernels that take rows by blocks and columns by threads."""
-        return card_geometry.rows(n, width)
-
-    def sums(self) -> tuple[int, int]:
-        """Return grid and block of sums over all atoms."""
-        return card_geometry.sums()
+        return cupyx.empty_pinned(shape, dtype)
 
     def _load(self, kernel: Compiled) -> tuple[int, Any]:
         """Load machine code; return the function's address, and the module that it lives in."""
@@ -178,23 +167,29 @@ class Card(Device):
         function = module.get_function(kernel.entry)
         return function.ptr, (module, function)
 
-    def _checked(self, launcher: Launcher) -> Launcher:
-        """Return a launcher if a kernel that it launches does what it should, else Numba's."""
+    def _add_driver_launcher(self, capability: tuple[int, int]) -> str:
+        """Add it to the launchers if a kernel does through it what it should; return what is wrong."""
         try:
+            launcher = DriverLauncher(
+                ctypes.CDLL("libcuda.so.1"),
+                self._stream.ptr,
+                capability,
+                self._load,
+                lambda array: array.data.ptr,
+            )
             wrong = try_out(self, launcher)
         # Drivers and packages that do not fit announce themselves in many ways.
         except Exception as error:
-            wrong = f"{type(error).__name__}: {error}"
-        if wrong:
-            warnings.warn(f"kernels are launched by Numba, for by the driver: {wrong}", stacklevel=2)
-            return self.launchers["numba"]
-        return launcher
+            return f"{type(error).__name__}: {error}"
+        if not wrong:
+            self.launchers[launcher.name] = launcher
+        return wrong
 
     def _argument(self, raw: Any) -> Any:
         return self._as_argument(raw, sync=False)
 
-    def _download(self, source: DeviceArray) -> NDArray[Any]:
-        result = source.raw.get(stream=self._stream)
+    def _download(self, source: DeviceArray, into: NDArray[Any] | None) -> NDArray[Any]:
+        result = source.raw.get(stream=self._stream, out=into)
         self._stream.synchronize()
         return result
 

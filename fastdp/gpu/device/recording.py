@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fastdp.gpu.device import card_geometry
 from fastdp.gpu.device.base import Action, DeviceArray
+from fastdp.gpu.device.card_geometry import CardGeometry
 from fastdp.gpu.device.stand_in import StandIn
 
 
@@ -31,7 +31,7 @@ class Launch:
     shared: int
 
 
-class RecordingDevice(StandIn):
+class RecordingDevice(CardGeometry, StandIn):
     """A stand-in that keeps a list of launches, laid out as on a card.
 
     Attributes
@@ -65,15 +65,3 @@ class RecordingDevice(StandIn):
     ) -> Action:
         """Return an action that does nothing."""
         return lambda: None
-
-    def elements(self, n: int) -> tuple[int, int]:
-        """Return grid and block as on a card."""
-        return card_geometry.elements(n)
-
-    def rows(self, n: int, width: int) -> tuple[int, int]:
-        """Return grid and block as on a card."""
-        return card_geometry.rows(n, width)
-
-    def sums(self) -> tuple[int, int]:
-        """Return grid and block as on a card."""
-        return card_geometry.sums()

@@ -117,5 +117,8 @@ class StandIn(Device):
         """Return grid and block of sums over all atoms."""
         return 2, SMALL_BLOCK
 
-    def _download(self, source: DeviceArray) -> NDArray[Any]:
-        return np.array(source.raw)
+    def _download(self, source: DeviceArray, into: NDArray[Any] | None) -> NDArray[Any]:
+        if into is None:
+            return np.array(source.raw)
+        into[...] = source.raw
+        return into

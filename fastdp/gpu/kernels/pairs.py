@@ -18,6 +18,7 @@ from typing import Any
 from numba import cuda, types
 
 from fastdp.gpu.kernels.compiling import device_function
+from fastdp.gpu.kernels.entries import displacement_of
 from fastdp.gpu.kernels.status import FOUND, HALTED, OVERFLOW, TOO_CLOSE
 from fastdp.potential.compressed import scalar
 
@@ -53,6 +54,14 @@ def pair_kernels(real: Any) -> SimpleNamespace:
     slope_of = device_function(scalar.radial_coordinate_slope)
     polynomial = device_function(scalar.array_polynomial)
     derivative = device_function(scalar.array_polynomial_slope)
+
+    def interval_and_fraction(r, softness, origin, inverse_spacing, last):
+        """Return the interval of the splines that a distance falls into, and where in it."""
+        place = (place_of(r, softness) - origin) * inverse_spacing
+        k = types.int32(max(real(0.0), min(place, real(last))))
+        return k, place - real(k)
+
+    interval_of = device_function(interval_and_fraction)
 
     @cuda.jit
     def moments(
@@ -113,22 +122,16 @@ def pair_kernels(real: Any) -> SimpleNamespace:
                     cuda.syncthreads()
                 k = NOT_COUNTED
                 if base + lane < stop:
-                    entry = rows[i, base + lane]
-                    j = entry & index_mask
-                    image = entry >> index_bits
-                    dx = sorted_positions[j, 0] + translations[image, 0] - x
-                    dy = sorted_positions[j, 1] + translations[image, 1] - y
-                    dz = sorted_positions[j, 2] + translations[image, 2] - z
-                    r_squared = dx * dx + dy * dy + dz * dz
+                    j, dx, dy, dz, r_squared = displacement_of(
+                        rows[i, base + lane], index_mask, index_bits, translations, sorted_positions, x, y, z
+                    )
                     if r_squared < cutoff_squared:
                         if not (r_squared >= shortest_squared):
                             cuda.atomic.or_(status, FOUND, TOO_CLOSE)
                             r_squared = shortest_squared
                         r = real(math.sqrt(real(r_squared)))
                         inverse_r = real(1.0) / r
-                        place = (place_of(r, softness) - origin) * inverse_spacing
-                        k = types.int32(max(real(0.0), min(place, real(n_functions - order))))
-                        fraction = place - real(k)
+                        k, fraction = interval_of(r, softness, origin, inverse_spacing, n_functions - order)
                         geometry[UNIT_X, lane] = real(dx) * inverse_r
                         geometry[UNIT_Y, lane] = real(dy) * inverse_r
                         geometry[UNIT_Z, lane] = real(dz) * inverse_r
@@ -234,19 +237,13 @@ def pair_kernels(real: Any) -> SimpleNamespace:
                     cuda.syncthreads()
                 k = NOT_COUNTED
                 if base + lane < stop:
-                    entry = rows[i, base + lane]
-                    j = entry & index_mask
-                    image = entry >> index_bits
-                    dx = sorted_positions[j, 0] + translations[image, 0] - x
-                    dy = sorted_positions[j, 1] + translations[image, 1] - y
-                    dz = sorted_positions[j, 2] + translations[image, 2] - z
-                    r_squared = dx * dx + dy * dy + dz * dz
+                    j, dx, dy, dz, r_squared = displacement_of(
+                        rows[i, base + lane], index_mask, index_bits, translations, sorted_positions, x, y, z
+                    )
                     if r_squared < cutoff_squared:
                         r = real(math.sqrt(real(max(r_squared, shortest_squared))))
                         inverse_r = real(1.0) / r
-                        place = (place_of(r, softness) - origin) * inverse_spacing
-                        k = types.int32(max(real(0.0), min(place, real(n_functions - order))))
-                        fraction = place - real(k)
+                        k, fraction = interval_of(r, softness, origin, inverse_spacing, n_functions - order)
                         factor = inverse_spacing * slope_of(r, softness)
                         neighbour[lane] = j
                         geometry[UNIT_X, lane] = real(dx) * inverse_r

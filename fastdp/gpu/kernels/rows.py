@@ -12,6 +12,7 @@ from fastdp.gpu.kernels.status import FOUND, HALTED, LARGEST_ROW, OVERFLOW, REBU
 def fill_rows(
     status,
     n,
+    n_own,
     n_types,
     n_cells,
     reach_squared,
@@ -28,10 +29,13 @@ def fill_rows(
 ):
     """Find all neighbours of one atom, a thread each.
 
+    n_own : int
+        Sorted atoms from here on are ghosts, which see only those before.
     counts : (3, 3) int32
         Cells, whether periodic, and how many cells away neighbours can be, along each direction.
-    starts : (n_types·n_cells + 1,) int32
-        Sorted atoms of type β in cell k are starts[β·n_cells + k] … starts[β·n_cells + k + 1].
+    starts : (n_types·n_cells + 1,) or (2 n_types·n_cells + 1,) int32
+        Sorted atoms of type β in cell k are starts[β·n_cells + k] … starts[β·n_cells + k + 1]; ghosts, where
+        there are any, likewise with β + n_types.
     translations : (n_images, 3) float64
         Lattice vectors, Å.
     rows : (n, capacity) int32
@@ -61,6 +65,7 @@ def fill_rows(
     hy = home // nx % ny
     hz = home // (nx * ny)
     itself = ((mz * (2 * my + 1) + my) * (2 * mx + 1) + mx) << index_bits | i
+    sections = 2 if n_own < n and i < n_own else 1
     total = 0
     for b in range(n_types):
         before = total
@@ -82,17 +87,18 @@ def fill_rows(
                     tx = translations[image, 0] - x
                     ty = translations[image, 1] - y
                     tz = translations[image, 2] - z
-                    k = b * n_cells + cell
-                    for j in range(starts[k], starts[k + 1]):
-                        dx = sorted_positions[j, 0] + tx
-                        dy = sorted_positions[j, 1] + ty
-                        dz = sorted_positions[j, 2] + tz
-                        if dx * dx + dy * dy + dz * dz < reach_squared:
-                            entry = image << index_bits | j
-                            if entry != itself:
-                                if total < capacity:
-                                    rows[i, total] = types.int32(entry)
-                                total += 1
+                    for section in range(sections):
+                        k = (section * n_types + b) * n_cells + cell
+                        for j in range(starts[k], starts[k + 1]):
+                            dx = sorted_positions[j, 0] + tx
+                            dy = sorted_positions[j, 1] + ty
+                            dz = sorted_positions[j, 2] + tz
+                            if dx * dx + dy * dy + dz * dz < reach_squared:
+                                entry = image << index_bits | j
+                                if entry != itself:
+                                    if total < capacity:
+                                        rows[i, total] = types.int32(entry)
+                                    total += 1
         row_counts[i, b] = total - before
     if total > capacity:
         cuda.atomic.or_(status, FOUND, OVERFLOW)

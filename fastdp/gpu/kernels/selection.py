@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from numba import cuda
 
+from fastdp.gpu.kernels.entries import displacement_of
 from fastdp.gpu.kernels.status import BEYOND, FOUND, HALTED, REBUILD
 
 # Columns of what is counted for a pair of types, as `fastdp.neighbours.selection.Overflow`.
@@ -27,7 +28,7 @@ def count_neighbours(
     limits,
     counts,
 ):
-    """Count the neighbours of one atom by their type, a thread each.
+    """Count the neighbours of one atom by their type, a thread each; of a run without ghosts.
 
     squared_cutoffs : (n_parts,) float64
         Å², of the parts of the model.
@@ -48,13 +49,10 @@ def count_neighbours(
         for part in range(squared_cutoffs.shape[0]):
             inside = 0
             for place in range(start, stop):
-                entry = rows[i, place]
-                j = entry & index_mask
-                image = entry >> index_bits
-                dx = sorted_positions[j, 0] + translations[image, 0] - x
-                dy = sorted_positions[j, 1] + translations[image, 1] - y
-                dz = sorted_positions[j, 2] + translations[image, 2] - z
-                if dx * dx + dy * dy + dz * dz < squared_cutoffs[part]:
+                _, _, _, _, r_squared = displacement_of(
+                    rows[i, place], index_mask, index_bits, translations, sorted_positions, x, y, z
+                )
+                if r_squared < squared_cutoffs[part]:
                     inside += 1
             # What another thread has just written may not be seen here; then the atomic operation decides.
             if inside > counts[part, centre, b, LARGEST]:

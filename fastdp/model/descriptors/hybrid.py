@@ -14,8 +14,9 @@ def _describe(whole: HybridDescriptor, neighbourhood: Neighbourhood, truncate: b
     shared = np.linalg.norm(neighbourhood.vectors, axis=1) < whole.cutoff
     if truncate and whole.shared_selection is not None:
         near = np.flatnonzero(shared)
+        one_limit = len(whole.shared_selection) < whole.n_types
         shared[near] = nearest(
-            "nearest_of_all_types",
+            "nearest_of_any_type" if one_limit else "nearest_of_all_types",
             whole.shared_selection,
             neighbourhood.centre[near],
             neighbourhood.neighbour_types[near],

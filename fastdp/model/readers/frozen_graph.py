@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +17,13 @@ from fastdp.model.readers.graph_def import BFLOAT16, FLOAT, HALF, Graph, parse_g
 from fastdp.model.readers.graph_descriptors import environment_operations, read_graph_descriptor
 from fastdp.model.readers.graph_embeddings import number_of_types
 from fastdp.model.readers.graph_fitting import GRAPH_FITTINGS, descriptor_width
+from fastdp.model.readers.graph_linear import describe_linear, parts_of
 from fastdp.model.readers.graph_pair_table import read_pair_part
+from fastdp.model.readers.graph_pair_table import table_notes as notes_on_tables
 from fastdp.model.readers.graph_refusals import refuse_unsupported
 from fastdp.model.readers.model_graph import ModelGraph, model_outputs, training_model
 from fastdp.model.readers.registry import FileStart, reader
+from fastdp.model.spin import SpinPart
 
 FILE_FORMAT = "TensorFlow frozen graph"
 
@@ -46,20 +50,18 @@ def read_frozen_graph(path: Path) -> DeepPotential:
         If the model has a part that fastdp does not evaluate.
     """
     data = path.read_bytes()
-    graph = parse_graph(data, str(path))
-    # Damaged weights overflow; that ends in an error about the energies, not in warnings before it.
-    with np.errstate(all="ignore"):
-        return describe_graph(graph, FILE_FORMAT, hashlib.sha256(data).hexdigest())
+    return describe_graph(parse_graph(data, str(path)), FILE_FORMAT, data)
 
 
-def describe_graph(graph: Graph, file_format: str, sha256: str) -> DeepPotential:
+def describe_graph(graph: Graph, file_format: str, data: bytes) -> DeepPotential:
     """Turn a parsed graph into a description, and check it against the graph's own energies.
 
     Parameters
     ----------
     graph : Graph
-    file_format, sha256 : str
-        For the description's origin.
+    file_format : str
+    data : bytes
+        The file, for its checksum.
 
     Raises
     ------
@@ -68,14 +70,31 @@ def describe_graph(graph: Graph, file_format: str, sha256: str) -> DeepPotential
     UnsupportedModelError
         If the model has a part that fastdp does not evaluate.
     """
+    # Damaged weights overflow; that ends in an error about the energies, not in warnings before it.
+    with np.errstate(all="ignore"):
+        return _describe(graph, file_format, hashlib.sha256(data).hexdigest())
+
+
+def _describe(graph: Graph, file_format: str, sha256: str) -> DeepPotential:
     refuse_unsupported(graph)
+    if parts_of(graph):
+        return describe_linear(graph, lambda part: _describe(part, file_format, sha256))
     model = _model_graph(graph)
     n_types = _number_of_types(model)
     descriptor = read_graph_descriptor(model, descriptor_width(model, n_types))
+    spin = _spin(graph, n_types)
+    if spin is not None:
+        # Types of the partners have no names and no fitting.
+        n_types -= spin.n_magnetic
+        if model.kind != "ener":
+            raise UnsupportedModelError(f"{graph.source}: found spins in a model of {model.kind}")
     type_names, name_notes = _type_names(graph, n_types)
     version, version_notes = _version(model)
     tabulated = any(node.operation.startswith("TabulateFusion") for node in graph)
     table_notes = ("compressed by dp compress: the embedding networks are tables",) if tabulated else ()
+    pair_part = read_pair_part(model, descriptor, n_types)
+    if pair_part is not None:
+        table_notes = (*table_notes, *notes_on_tables(len(descriptor.selection), n_types))
     description = DeepPotential(
         type_names=type_names,
         descriptor=descriptor,
@@ -83,12 +102,53 @@ def describe_graph(graph: Graph, file_format: str, sha256: str) -> DeepPotential
         precision=_precision(model),
         shortest_trained_distance=_shortest_distance(graph),
         origin=Origin(
-            graph.source, file_format, version, sha256, (*version_notes, *name_notes, *table_notes)
+            graph.source,
+            file_format,
+            version,
+            sha256,
+            (*version_notes, *name_notes, *table_notes),
+            None if tabulated else _number_of_parameters(graph),
         ),
-        pair_part=read_pair_part(model, descriptor, n_types),
+        pair_part=pair_part,
     )
+    if spin is not None:
+        description = replace(description, spin=spin)
     check_values(model, description)
     return description
+
+
+def _spin(graph: Graph, n_types: int) -> SpinPart | None:
+    """Return what the graph says of spins; `n_types` includes the types of partners."""
+    if "spin_attr/ntypes_spin" not in graph:
+        return None
+    numbers = {name: graph.numbers(f"spin_attr/{name}").ravel() for name in ("virtual_len", "spin_norm")}
+    count = graph.constant("spin_attr/ntypes_spin").ravel()
+    n = int(count[0]) if count.size == 1 and count.dtype.kind in "iu" else 0
+    lengths, norms = numbers["virtual_len"], numbers["spin_norm"]
+    if not 0 < n <= n_types // 2 or len(lengths) != n or len(norms) != n:
+        raise ModelError(
+            f"{graph.source}: damaged: {n} magnetic types of {n_types} with partners, {len(lengths)} lengths "
+            f"and {len(norms)} norms"
+        )
+    if not (np.all(lengths > 0.0) and np.all(norms > 0.0)):
+        raise ModelError(
+            f"{graph.source}: damaged: virtual_len {lengths.tolist()}, spin_norm {norms.tolist()}"
+        )
+    return SpinPart(lengths / norms)
+
+
+TRAINED = re.compile(
+    r"(filter_type_|DS_layer_type_|layer_|final_layer|type_embed_net)[^/]*/(matrix|bias|idt)(_\w+)?"
+)
+"""Names of the constants that are a network's weights."""
+
+
+def _number_of_parameters(graph: Graph) -> int:
+    return sum(
+        int(graph.constant(node.name).size)
+        for node in graph
+        if node.operation == "Const" and TRAINED.fullmatch(node.name)
+    )
 
 
 def _model_graph(graph: Graph) -> ModelGraph:

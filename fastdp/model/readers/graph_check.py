@@ -30,6 +30,7 @@ from fastdp.model.radial_functions import inverse_distance
 from fastdp.model.readers.graph_evaluation import evaluate
 from fastdp.model.readers.graph_pair_table import pair_nodes
 from fastdp.model.readers.model_graph import ModelGraph
+from fastdp.model.spin import with_partner_types
 
 RELATIVE_TOLERANCE = {"float64": 1e-11, "float32": 1e-6, "float16": 1e-6}
 """Of the value, or of 1 if it is smaller. Both sides compute in float64, but some constants inside the
@@ -58,6 +59,9 @@ def check_values(model: ModelGraph, description: DeepPotential) -> None:
     ModelError
         If the graph is not consistent, or its values are not finite.
     """
+    n_values = description.n_types
+    if description.spin is not None:
+        description = with_partner_types(description)
     graph, n_types = model.graph, description.n_types
     fitting = description.fitting
     frame = 0.3 + 0.1 * np.arange(fitting.frame_parameters.size)
@@ -89,7 +93,9 @@ def check_values(model: ModelGraph, description: DeepPotential) -> None:
         ours = (1.0 - share)[:, None] * ours + (share * (energy + description.pair_part.bias))[:, None]
     outputs = (model.atomic,) if model.total is None else (model.atomic, model.total)
     values = evaluate(graph, outputs, feeds)
-    silent = np.array([network is None for network in fitting.networks])
+    # Nor have spins' partners energies.
+    ours = ours[:n_values]
+    silent = np.array([network is None for network in fitting.networks[:n_values]])
     # The graph of a tensor holds the selected types' atoms only.
     expected = ours[~silent].ravel() if values[model.atomic].size != ours.size else ours.ravel()
     theirs = values[model.atomic].ravel()
@@ -106,9 +112,9 @@ def check_values(model: ModelGraph, description: DeepPotential) -> None:
     if model.total is None:
         return
     total = values[model.total].ravel()
-    n_values = ours.shape[1]
-    if total.shape != (n_values,) or not np.all(
-        np.abs(total - theirs.reshape(-1, n_values).sum(axis=0)) <= margin.sum()
+    n_components = ours.shape[1]
+    if total.shape != (n_components,) or not np.all(
+        np.abs(total - theirs.reshape(-1, n_components).sum(axis=0)) <= margin.sum()
     ):
         raise UnsupportedModelError(
             f"{graph.source}: the energy of this graph is not the sum of its atoms' energies; it has a part "

@@ -49,23 +49,15 @@ def _operation(pattern: str) -> Callable[[Graph], str | None]:
 
 REFUSALS: tuple[Refusal, ...] = (
     Refusal(
-        "atomic spins (DeepSPIN)",
-        "fastdp has no magnetic degrees of freedom; use a model without spin",
-        _node_named("spin_attr/"),
-    ),
-    Refusal(
         "a pairwise QM/MM model (pairwise_dprc)",
-        "fastdp has no QM/MM fragments; use a model of the whole system",
+        "it would need the fragment of each atom, and the sum over pairs of fragments; use a model of the "
+        "whole system",
         _node_named("descrpt_attr_qm"),
     ),
     Refusal(
-        "a linear combination of models (linear_ener)",
-        "give its network as the model, frozen alone, and its tables as [[potential.table]]",
-        _node_named(r"(model|fitting|descrpt)_attr_model\d+/"),
-    ),
-    Refusal(
         "a data modifier (DPLR: long-range charges)",
-        "fastdp has no long-range part; use a model that was trained without a modifier",
+        "it would need charges on atoms and Wannier centroids and their Ewald sum; use a model that was "
+        "trained without a modifier",
         _node_named("modifier_attr/"),
     ),
     Refusal(
@@ -74,11 +66,19 @@ REFUSALS: tuple[Refusal, ...] = (
         "attn_layer 0",
         _node_named("attention_layer_"),
     ),
-    Refusal("a se_a_mask descriptor", USE_OTHER, _operation("DescrptSeAMask")),
-    Refusal("a quantised model (NVNMD)", USE_OTHER, _operation(".*Nvnmd.*")),
+    Refusal(
+        "a se_a_mask descriptor",
+        f"it would need the atoms that each frame leaves out; {USE_OTHER}",
+        _operation("DescrptSeAMask"),
+    ),
+    Refusal(
+        "a quantised model (NVNMD)",
+        f"it would need the fixed-point arithmetic of its hardware; {USE_OTHER}",
+        _operation(".*Nvnmd.*"),
+    ),
     Refusal(
         "fitting layers shared between networks (layer_name)",
-        "train without layer_name",
+        "it would need to know which networks use each of them; train without layer_name",
         _node_named("share_"),
     ),
 )

@@ -194,7 +194,7 @@ def _fitting(parameters: dict[str, Any], tensors: Tensors, source: str) -> dict[
         name: tensors[f"fitting_net.{name}"]
         for name in (
             "bias_atom_e", "fparam_avg", "fparam_inv_std", "aparam_avg", "aparam_inv_std", "scale",
-            "constant_matrix",
+            "constant_matrix", "case_embd",
         )
         if f"fitting_net.{name}" in tensors
     }  # fmt: skip

@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from fastdp.errors import ModelError, UnsupportedModelError
 from fastdp.model.description import Array, DeepPotential, Origin, Precision
 
-PART_MODULES = ("serialised_descriptors", "serialised_fittings", "serialised_mixtures")
+PART_MODULES = ("serialised_descriptors", "serialised_hybrid", "serialised_fittings", "serialised_mixtures")
 """Modules of this package that register parts."""
 
 PRECISIONS: dict[str, Precision] = {
@@ -193,14 +193,14 @@ class FittingContext:
     Attributes
     ----------
     descriptor : Descriptor
-    type_embedding : (n_types, n) float64 or None
-        Appended to the descriptor in the networks' input.
+    constants : tuple of (int, (n_types, n) float64)
+        Type embeddings in the networks' input, with the column that each begins at.
     silent : (n_types,) bool
         Types whose atoms give nothing ("atom_exclude_types").
     """
 
     descriptor: Any
-    type_embedding: Array | None
+    constants: tuple[tuple[int, Array], ...]
     silent: NDArray[np.bool_]
 
 
@@ -288,7 +288,8 @@ def describe_standard(model: SerialisedModel, origin: Origin, shortest: Shortest
             f"a fitting of type {fitting_kind!r:.40}, which fastdp does not evaluate; it evaluates "
             f"{', '.join(FITTING_READERS)}"
         )
-    context = FittingContext(descriptor, fitting_embedding(model, part), silent)
+    hybrid = importlib.import_module("fastdp.model.readers.serialised_hybrid")
+    context = FittingContext(descriptor, hybrid.embeddings_in_fitting(model, part, descriptor), silent)
     fitting = FITTING_READERS[fitting_kind](model, fitting_part, context)
     distance = None if shortest is None or np.size(shortest) != 1 else float(np.ravel(shortest)[0])
     return DeepPotential(
@@ -297,8 +298,34 @@ def describe_standard(model: SerialisedModel, origin: Origin, shortest: Shortest
         fitting=fitting,
         precision=_precision(model, fitting_part),
         shortest_trained_distance=distance if distance is not None and 0.0 < distance < math.inf else None,
-        origin=origin,
+        origin=replace(
+            origin,
+            notes=(*origin.notes, *_notes(part)),
+            n_parameters=_number_of_parameters(part) + _number_of_parameters(fitting_part),
+        ),
     )
+
+
+def _number_of_parameters(part: dict[str, Any]) -> int:
+    """Return how many numbers the layers within a part have; places without a network hold zeros."""
+    total, waiting = 0, [part]
+    while waiting:
+        table = waiting.pop()
+        variables = table.get("@variables")
+        if isinstance(variables, dict) and "w" in variables:
+            arrays = [value for value in variables.values() if isinstance(value, np.ndarray)]
+            total += sum(array.size for array in arrays) if any(map(np.any, arrays)) else 0
+        for value in table.values():
+            waiting += [entry for entry in (value, *(value if isinstance(value, list) else ()))
+                        if isinstance(entry, dict) and entry is not variables]  # fmt: skip
+    return total
+
+
+def _notes(part: dict[str, Any]) -> tuple[str, ...]:
+    parts = [entry for entry in part.get("list", [part]) if isinstance(entry, dict)]
+    if all(entry.get("compress") is None for entry in parts):
+        return ()
+    return ("compressed by dp compress: the networks are in the file as well, and are what is used",)
 
 
 def read_descriptor(model: SerialisedModel, part: dict[str, Any]) -> Any:
@@ -314,17 +341,6 @@ def read_descriptor(model: SerialisedModel, part: dict[str, Any]) -> Any:
             f"{', '.join(DESCRIPTOR_READERS)}"
         )
     return DESCRIPTOR_READERS[kind](model, part)
-
-
-def fitting_embedding(model: SerialisedModel, part: dict[str, Any]) -> Array | None:
-    """Return the type embedding that stands behind the descriptor in the fitting's input, if any."""
-    if part.get("type") not in ("dpa1", "se_atten", "se_atten_v2"):
-        return None
-    if not model.flag(part, "concat_output_tebd", True):
-        return None
-    descriptors = importlib.import_module("fastdp.model.readers.serialised_descriptors")
-    table: Array = descriptors.type_embedding(model, part)
-    return table
 
 
 def _precision(model: SerialisedModel, fitting: dict[str, Any]) -> Precision:

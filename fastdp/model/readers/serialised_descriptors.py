@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from fastdp.model.description import (
     Array,
     Embedding,
     EmbeddingTable,
-    HybridDescriptor,
     Network,
     OverflowRule,
     SeE2ADescriptor,
@@ -23,7 +23,7 @@ from fastdp.model.description import (
 )
 from fastdp.model.embeddings import value_at
 from fastdp.model.networks import forward, with_constant_inputs
-from fastdp.model.readers.serialised import SerialisedModel, descriptor_reader, read_descriptor
+from fastdp.model.readers.serialised import SerialisedModel, descriptor_reader
 from fastdp.model.readers.serialised_networks import read_network
 
 NATIVE_RULE: OverflowRule = "nearest_of_all_types"
@@ -34,7 +34,10 @@ def _switch(model: SerialisedModel, part: dict[str, Any]) -> tuple[SmoothSwitch,
     environment = part.get("env_mat")
     environment = environment if isinstance(environment, dict) else {}
     if model.flag(environment, "use_exp_switch") or model.flag(part, "use_exp_switch"):
-        raise model.unsupported("the exponential switch (use_exp_switch), which fastdp does not evaluate")
+        raise model.unsupported(
+            "the exponential switch (use_exp_switch), which fastdp does not evaluate: it would need that "
+            "function and its derivative; train without"
+        )
     cutoff, inner = model.number(part, "rcut"), model.number(part, "rcut_smth")
     if not 0.0 <= inner < cutoff < 1000.0:
         raise model.damaged(f"rcut is {cutoff} Å and rcut_smth {inner} Å")
@@ -81,15 +84,6 @@ def _absent(model: SerialisedModel, n_types: int) -> NDArray[np.bool_] | None:
     return absent if absent.any() else None
 
 
-def _refuse_compression(model: SerialisedModel, part: dict[str, Any]) -> None:
-    if part.get("compress") is not None:
-        raise model.unsupported(
-            "the embedding tables of a compressed model in a serialised file, which fastdp does not "
-            "read; give "
-            "the model as it was before dp compress"
-        )
-
-
 def _networks(
     model: SerialisedModel, part: dict[str, Any], n_types: int, n_in: int
 ) -> tuple[list[list[Network | None]], int]:
@@ -119,107 +113,138 @@ def _table(rows: list[list[Embedding | None]]) -> EmbeddingTable:
     return tuple(tuple(row) for row in rows)
 
 
-@descriptor_reader("se_e2_a", "se_a")
-def _se_e2_a(model: SerialisedModel, part: dict[str, Any]) -> SeE2ADescriptor:
-    _refuse_compression(model, part)
-    selection = model.selection(part)
-    n_types = len(selection)
-    switch, protection = _switch(model, part)
-    mean, spread = _statistics(model, part, selection, n_types, 4)
-    networks, ndim = _networks(model, part, n_types, 1)
-    width = _check_width(model, networks)
-    excluded = model.excluded_pairs(part.get("exclude_types"), n_types)
-    empty = np.zeros((n_types, n_types, width))
-    table: list[list[Embedding | None]] = [[None] * n_types for _ in range(n_types)]
-    for alpha in range(n_types):
-        for beta in range(n_types):
-            network = networks[alpha][beta]
-            if network is None:
-                continue
-            s_hat_0 = float(-mean[alpha, beta, 0] / spread[alpha, beta, 0])
-            # The empty slots of an excluded pair count, although its neighbours do not.
-            empty[alpha, beta] = value_at(network, s_hat_0) * s_hat_0
-            table[alpha][beta] = None if excluded[alpha, beta] else network
+@dataclass(frozen=True)
+class _Sections:
+    """What descriptors with slots for each type have in common.
+
+    Attributes
+    ----------
+    selection : (n_types,) int64
+    switch : SmoothSwitch
+    protection : float
+    mean, spread : (n_types, n_types, n_columns) float64
+    networks : list of lists of Network or None
+        By centre and neighbour, or by both neighbours.
+    ndim : int
+        How many types number a network.
+    width : int
+        Of the networks' output.
+    excluded : (n_types, n_types) bool
+    """
+
+    selection: NDArray[np.int64]
+    switch: SmoothSwitch
+    protection: float
+    mean: Array
+    spread: Array
+    networks: list[list[Network | None]]
+    ndim: int
+    width: int
+    excluded: NDArray[np.bool_]
+
+    @classmethod
+    def read(cls, model: SerialisedModel, part: dict[str, Any], n_columns: int) -> _Sections:
+        """Read them from a part that has rows of so many columns."""
+        selection = model.selection(part)
+        n_types = len(selection)
+        switch, protection = _switch(model, part)
+        mean, spread = _statistics(model, part, selection, n_types, n_columns)
+        networks, ndim = _networks(model, part, n_types, 1)
+        width = _check_width(model, networks)
+        excluded = model.excluded_pairs(part.get("exclude_types"), n_types)
+        return cls(selection, switch, protection, mean, spread, networks, ndim, width, excluded)
+
+    @property
+    def s_hat_0(self) -> Array:
+        """The normalised s of an empty slot, (n_types, n_types)."""
+        return -self.mean[..., 0] / self.spread[..., 0]
+
+    def values(self, at: Callable[[Network, int, int], Array]) -> Array:
+        """Return what a function gives for each network, (n_types, n_types, width); zero without one."""
+        n_types = len(self.selection)
+        found = np.zeros((n_types, n_types, self.width))
+        for alpha, row in enumerate(self.networks):
+            for beta, network in enumerate(row):
+                if network is not None:
+                    found[alpha, beta] = at(network, alpha, beta)
+        return found
+
+    def embedding(self) -> EmbeddingTable:
+        """Return the networks without those of excluded pairs."""
+        return tuple(
+            tuple(None if self.excluded[alpha, beta] else network for beta, network in enumerate(row))
+            for alpha, row in enumerate(self.networks)
+        )
+
+
+def _axis_neurons(model: SerialisedModel, part: dict[str, Any], width: int) -> int:
     axis = model.count(part, "axis_neuron")
     if not 0 < axis <= width:
         raise model.damaged(f"axis_neuron is {axis} for embeddings {width} wide")
+    return axis
+
+
+@descriptor_reader("se_e2_a", "se_a")
+def _se_e2_a(model: SerialisedModel, part: dict[str, Any]) -> SeE2ADescriptor:
+    read = _Sections.read(model, part, 4)
+    at_zero = read.s_hat_0
+    # The empty slots of an excluded pair count, although its neighbours do not.
+    empty = read.values(lambda network, a, b: value_at(network, float(at_zero[a, b])) * at_zero[a, b])
     return SeE2ADescriptor(
-        switch,
-        selection,
-        int(selection.sum()),
-        axis,
-        mean,
-        spread,
-        _table(table),
-        ndim == 1,
+        read.switch,
+        read.selection,
+        int(read.selection.sum()),
+        _axis_neurons(model, part, read.width),
+        read.mean,
+        read.spread,
+        read.embedding(),
+        read.ndim == 1,
         NATIVE_RULE,
         empty,
-        _absent(model, n_types),
-        protection,
+        _absent(model, len(read.selection)),
+        read.protection,
     )
 
 
 @descriptor_reader("se_r", "se_e2_r")
 def _se_e2_r(model: SerialisedModel, part: dict[str, Any]) -> SeE2RDescriptor:
-    _refuse_compression(model, part)
-    selection = model.selection(part)
-    n_types = len(selection)
-    switch, protection = _switch(model, part)
-    mean, spread = (values[..., 0] for values in _statistics(model, part, selection, n_types, 1))
-    networks, ndim = _networks(model, part, n_types, 1)
-    width = _check_width(model, networks)
-    excluded = model.excluded_pairs(part.get("exclude_types"), n_types)
-    empty, masked = np.zeros((n_types, n_types, width)), np.zeros((n_types, n_types, width))
-    table: list[list[Embedding | None]] = [[None] * n_types for _ in range(n_types)]
-    for alpha in range(n_types):
-        for beta in range(n_types):
-            network = networks[alpha][beta]
-            if network is None:
-                continue
-            empty[alpha, beta] = value_at(network, float(-mean[alpha, beta] / spread[alpha, beta]))
-            masked[alpha, beta] = value_at(network, 0.0)
-            table[alpha][beta] = None if excluded[alpha, beta] else network
+    read = _Sections.read(model, part, 1)
+    at_zero = read.s_hat_0
     return SeE2RDescriptor(
-        switch,
-        selection,
-        int(selection.sum()),
-        mean,
-        spread,
-        _table(table),
-        ndim == 1,
-        empty,
-        masked,
+        read.switch,
+        read.selection,
+        int(read.selection.sum()),
+        read.mean[..., 0],
+        read.spread[..., 0],
+        read.embedding(),
+        read.ndim == 1,
+        read.values(lambda network, a, b: value_at(network, float(at_zero[a, b]))),
+        read.values(lambda network, a, b: value_at(network, 0.0)),
         NATIVE_RULE,
-        _absent(model, n_types),
-        protection,
+        _absent(model, len(read.selection)),
+        read.protection,
     )
 
 
 @descriptor_reader("se_e3", "se_t", "se_at", "se_a_3be")
 def _se_e3(model: SerialisedModel, part: dict[str, Any]) -> SeE3Descriptor:
-    _refuse_compression(model, part)
-    selection = model.selection(part)
-    n_types = len(selection)
-    switch, protection = _switch(model, part)
-    _, spread = _statistics(model, part, selection, n_types, 4)
-    networks, ndim = _networks(model, part, n_types, 1)
-    _check_width(model, networks)
-    if ndim != 2:
-        raise model.damaged(f"the networks of se_e3 have {ndim} indices")
-    absent = model.excluded_pairs(model.tree.get("pair_exclude_types"), n_types)
-    absent |= model.excluded_pairs(part.get("exclude_types"), n_types)
+    read = _Sections.read(model, part, 4)
+    n_types = len(read.selection)
+    if read.ndim != 2:
+        raise model.damaged(f"the networks of se_e3 have {read.ndim} indices")
+    absent = model.excluded_pairs(model.tree.get("pair_exclude_types"), n_types) | read.excluded
     table: list[list[Embedding | None]] = [
-        [networks[a][b] if a <= b else None for b in range(n_types)] for a in range(n_types)
+        [read.networks[a][b] if a <= b else None for b in range(n_types)] for a in range(n_types)
     ]
     return SeE3Descriptor(
-        switch,
-        selection,
-        selection,
-        spread[..., 1],
+        read.switch,
+        read.selection,
+        read.selection,
+        read.spread[..., 1],
         _table(table),
         NATIVE_RULE,
         absent if absent.any() else None,
-        protection,
+        read.protection,
     )
 
 
@@ -241,7 +266,6 @@ def type_embedding(model: SerialisedModel, part: dict[str, Any]) -> Array:
 
 @descriptor_reader("dpa1", "se_atten", "se_atten_v2")
 def _se_atten(model: SerialisedModel, part: dict[str, Any]) -> SeE2ADescriptor:
-    _refuse_compression(model, part)
     n_attention = model.count(part, "attn_layer", 2)
     if n_attention:
         raise model.unsupported(
@@ -284,14 +308,11 @@ def _se_atten(model: SerialisedModel, part: dict[str, Any]) -> SeE2ADescriptor:
     excluded = model.excluded_pairs(part.get("exclude_types"), n_types)
     for alpha, beta in np.argwhere(excluded):
         rows[alpha][beta] = None
-    axis = model.count(part, "axis_neuron")
-    if not 0 < axis <= network.n_out:
-        raise model.damaged(f"axis_neuron is {axis} for embeddings {network.n_out} wide")
     return SeE2ADescriptor(
         switch,
         selection,
         int(selection.sum()),
-        axis,
+        _axis_neurons(model, part, network.n_out),
         mean,
         spread,
         _table(rows),
@@ -310,23 +331,3 @@ def _single(model: SerialisedModel, part: dict[str, Any], key: str, n_in: int) -
     if len(entries) != 1:
         raise model.damaged(f"{len(entries)} networks in {key!r}, which should have one")
     return (read_network(model, entries[0], n_in),)
-
-
-@descriptor_reader("hybrid")
-def _hybrid(model: SerialisedModel, part: dict[str, Any]) -> HybridDescriptor:
-    parts = []
-    for entry in model.entries(part, "list"):
-        if not isinstance(entry, dict) or entry.get("type") == "hybrid":
-            raise model.damaged("a part of the hybrid descriptor is no descriptor")
-        parts.append(read_descriptor(model, entry))
-    if not parts or len({found.n_types for found in parts}) != 1:
-        raise model.damaged("the parts of the hybrid descriptor do not fit together")
-    if any(getattr(found, "mixed", False) for found in parts):
-        raise model.unsupported(
-            "a hybrid descriptor with se_atten (dpa1) in it, whose list of neighbours fastdp does not know"
-        )
-    shared = np.max([found.selection for found in parts], axis=0)
-    # The list is made once, for the widest part; then each takes the nearest of each type.
-    return HybridDescriptor(
-        tuple(replace(found, overflow_rule="nearest_of_each_type") for found in parts), shared
-    )

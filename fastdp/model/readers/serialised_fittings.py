@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from fastdp.model.description import (
 from fastdp.model.networks import with_constant_inputs
 from fastdp.model.readers.serialised import FittingContext, SerialisedModel, fitting_reader
 from fastdp.model.readers.serialised_networks import read_network
+from fastdp.model.spin import muted
 
 
 def _networks(
@@ -27,10 +27,10 @@ def _networks(
     """Return a network for each type of centre, with its type embedding written into it."""
     refuse(model, part)
     n_types = len(model.type_names)
-    embedding = context.type_embedding
-    n_te = 0 if embedding is None else embedding.shape[1]
+    n_te = sum(table.shape[1] for _, table in context.constants)
     frame, atom = _parameters(model, part)
-    n_in = context.descriptor.width + n_te + frame.size + atom.size
+    case = _case_embedding(model, part)
+    n_in = context.descriptor.width + n_te + frame.size + atom.size + len(case)
     entries = model.entries(model.table(part, "nets"), "networks")
     if len(entries) not in (1, n_types):
         raise model.damaged(f"{len(entries)} fitting networks for {n_types} types")
@@ -38,9 +38,12 @@ def _networks(
     networks = []
     for alpha in range(n_types):
         network = read[alpha if len(read) > 1 else 0]
-        if embedding is not None:
-            values = np.zeros(n_te) if zero_embedding else embedding[alpha]
-            network = with_constant_inputs(network, context.descriptor.width, values)
+        if len(case):
+            network = with_constant_inputs(network, n_in - len(case), case)
+        # The last first: the columns of the others stay where they are.
+        for column, table in reversed(context.constants):
+            values = np.zeros(table.shape[1]) if zero_embedding else table[alpha]
+            network = with_constant_inputs(network, column, values)
         networks.append(network)
     return tuple(networks)
 
@@ -53,12 +56,17 @@ def refuse(model: SerialisedModel, part: dict[str, Any]) -> None:
     UnsupportedModelError
         Naming it.
     """
-    for key, name in (
-        ("dim_case_embd", "the case embedding of a multi-task model (dim_case_embd)"),
-        ("tot_ener_zero", "energies shifted to zero (tot_ener_zero)"),
-    ):
-        if part.get(key):
-            raise model.unsupported(f"{name}, which fastdp does not evaluate")
+    if part.get("tot_ener_zero"):
+        raise model.unsupported(
+            "energies shifted to zero (tot_ener_zero), which fastdp does not evaluate: it would need the "
+            "mean over the frame in each atom's energy"
+        )
+
+
+def _case_embedding(model: SerialisedModel, part: dict[str, Any]) -> Array:
+    """Return what tells the heads of a multi-task model apart, the last inputs of the fitting's networks."""
+    n = model.count(part, "dim_case_embd", 0)
+    return model.array(part, "case_embd", (n,)) if n else np.zeros(0)
 
 
 def _parameters(model: SerialisedModel, part: dict[str, Any]) -> tuple[ParameterInput, ParameterInput]:
@@ -107,17 +115,6 @@ def _out(model: SerialisedModel, name: str, default: float, width: int) -> Array
     return model.array(tree, name, (n_types, width))
 
 
-def _muted(network: Network) -> Network:
-    """Return a network that gives zero."""
-    last = network.layers[-1]
-    return Network(
-        (
-            *network.layers[:-1],
-            replace(last, weight=np.zeros_like(last.weight), bias=np.zeros_like(last.bias)),
-        )
-    )
-
-
 @fitting_reader("ener", "direct_force_ener")
 def _energy(model: SerialisedModel, part: dict[str, Any], context: FittingContext) -> EnergyFitting:
     networks = _networks(model, part, context)
@@ -130,18 +127,18 @@ def _energy(model: SerialisedModel, part: dict[str, Any], context: FittingContex
     if isinstance(wanted, list) and any(value is not None for value in wanted):
         mixed = model.flag(part, "mixed_types")
         vacuum[:] = [mixed or t >= len(wanted) or wanted[t] is not None for t in range(n_types)]
-        if context.type_embedding is not None:
+        if context.constants:
             vacuum_networks = _networks(model, part, context, zero_embedding=True)
-    muted = _silent_in_fitting(model, part)
-    bias[muted] = 0.0
+    silent = _silent_in_fitting(model, part)
+    bias[silent] = 0.0
     bias = bias + _out(model, "out_bias", 0.0, 1)[:, 0]
     bias[context.silent] = 0.0
     off = context.silent.copy()
-    off[muted] = True
+    off[silent] = True
     vacuum &= ~off
     frame, atom = _parameters(model, part)
     return EnergyFitting(
-        tuple(_muted(net) if off[t] else net for t, net in enumerate(networks)),
+        tuple(muted(net) if off[t] else net for t, net in enumerate(networks)),
         bias,
         vacuum,
         frame,

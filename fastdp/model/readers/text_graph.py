@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from google.protobuf import text_format
 
 from fastdp.errors import ModelError
@@ -55,9 +53,7 @@ def read_text_graph(path: Path) -> DeepPotential:
             f"{path}: cannot be parsed as a TensorFlow graph in text form; the file is truncated or damaged "
             f"({str(error)[:200]})"
         ) from error
-    graph = parse_graph(message.SerializeToString(), str(path))
-    with np.errstate(all="ignore"):
-        return describe_graph(graph, FILE_FORMAT, hashlib.sha256(data).hexdigest())
+    return describe_graph(parse_graph(message.SerializeToString(), str(path)), FILE_FORMAT, data)
 
 
 def _number_of_type(match: re.Match[bytes]) -> bytes:

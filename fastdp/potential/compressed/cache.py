@@ -39,10 +39,12 @@ def directory() -> Path:
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("fastdp")) / "compressed"
 
 
-def key(description: DeepPotential, atoms: Atoms, tolerance: float) -> str:
+def key(description: DeepPotential, atoms: Atoms, tolerance: float, nearest: float | None = None) -> str:
     """Return the hash of everything that a compressed model depends on."""
     digest = hashlib.sha256(f"{fastdp.__version__} {METHOD} {tolerance!r} {description.fingerprint}".encode())
     digest.update(" ".join(description.type_names).encode())
+    if nearest is not None:
+        digest.update(repr(nearest).encode())
     for array in (atoms.positions, atoms.types, atoms.cell, atoms.periodic):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:32]

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdp.model.description import Array, DeepPotential
-from fastdp.neighbours.grid import Grid
-from fastdp.neighbours.rows import find_rows
+from fastdp.neighbours.partial import PartialList, rows_in_cluster
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential
 from fastdp.potential.reference import ReferencePotential
@@ -85,42 +84,6 @@ class Region:
     complete: NDArray[np.int64]
 
 
-class Centres:
-    """The neighbour list of some atoms of a cluster, all others being ghosts that are owned elsewhere.
-
-    Has what potentials read of a `VerletList`; atoms that a few forces depend on are a fifth of the cluster.
-
-    Parameters
-    ----------
-    atoms : Atoms
-        Without periodic images.
-    chosen : (k,) int64
-        Atoms that get a row; they come first, sorted by type.
-    cutoff : float
-        Å.
-    """
-
-    def __init__(self, atoms: Atoms, chosen: NDArray[np.int64], cutoff: float) -> None:
-        chosen = chosen[np.argsort(atoms.types[chosen], kind="stable")]
-        grid = Grid.around(atoms.positions[chosen].min(axis=0), atoms.positions[chosen].max(axis=0), cutoff)
-        others = np.setdiff1d(np.arange(len(atoms.types)), chosen)
-        near = np.all((atoms.positions[others] > grid.low) & (atoms.positions[others] < grid.high), axis=1)
-        self.atoms = np.concatenate([chosen, others[near]])
-        self.n_atoms = len(chosen)
-        self.n_rows = self.n_extended = len(self.atoms)
-        self.order = np.arange(self.n_atoms)
-        self.owner = np.arange(self.n_rows, dtype=np.int32)
-        self.extended_positions = np.ascontiguousarray(atoms.positions[self.atoms])
-        self.extended_types = np.ascontiguousarray(atoms.types[self.atoms], dtype=np.int32)
-        self.first, self.neighbours = find_rows(
-            self.extended_positions, self.n_atoms, self.n_rows, grid, np.empty(0, np.int32)
-        )
-        self.number_of_builds = 1
-        counts = np.bincount(atoms.types[chosen])
-        stop = np.cumsum(counts)
-        self.segments = np.column_stack([stop - counts, stop, np.arange(len(counts)), np.zeros_like(counts)])
-
-
 @dataclass(frozen=True)
 class Probe:
     """A structure, and the reference's forces on some of its atoms.
@@ -129,7 +92,7 @@ class Probe:
     ----------
     name : str
         What was done to the user's structure.
-    neighbours : VerletList or Centres
+    neighbours : VerletList or PartialList
     probed : (m,) int64
         Atoms whose forces are compared, in the order of an evaluation.
     forces : (m, 3) float64
@@ -137,7 +100,7 @@ class Probe:
     """
 
     name: str
-    neighbours: VerletList | Centres
+    neighbours: VerletList | PartialList
     probed: NDArray[np.int64]
     forces: Array
 
@@ -169,16 +132,21 @@ def make_probe(name: str, atoms: Atoms, description: DeepPotential, probed: NDAr
     description : DeepPotential
     probed : (m,) int64
     """
-    neighbours: VerletList | Centres = atoms.neighbours(description.cutoff)
+    neighbours: VerletList | PartialList = atoms.neighbours(description.cutoff)
     place = probed
     if len(probed) < len(atoms.types) and not np.any(atoms.periodic):
         # A force depends on the energies of the atom and of its neighbours.
         squares = np.full(len(atoms.types), np.inf)
         for i in probed:
             squares = np.minimum(squares, np.sum((atoms.positions - atoms.positions[i]) ** 2, axis=1))
-        neighbours = Centres(atoms, np.flatnonzero(squares < description.cutoff**2), description.cutoff)
+        neighbours, seen = rows_in_cluster(
+            atoms.positions,
+            atoms.types,
+            np.flatnonzero(squares < description.cutoff**2),
+            description.cutoff,
+        )
         index = np.zeros(len(atoms.types), np.int64)
-        index[neighbours.atoms] = np.arange(len(neighbours.atoms))
+        index[seen] = np.arange(len(seen))
         place = index[probed]
     first, rows = neighbours.first, neighbours.neighbours
     centre = np.repeat(np.arange(neighbours.n_atoms), np.diff(first))

@@ -41,6 +41,8 @@ ATOMS_PER_CHUNK = 48
 """Largest chunk: large enough for the GEMMs to reach their rate, small enough that the arrays of a chunk stay
 in the second cache."""
 
+_NO_SHARES = np.zeros(0)
+
 DTYPES = {"double": np.float64, "mixed": np.float32}
 
 
@@ -130,6 +132,7 @@ class CompressedPotential(Potential):
         *,
         virial: bool = True,
         between: Callable[[], None] | None = None,
+        shares: NDArray[np.float64] | None = None,
     ) -> None:
         """Fill `result` for the positions that `neighbours` holds now.
 
@@ -143,6 +146,10 @@ class CompressedPotential(Potential):
             Whether the virial is wanted.
         between : callable, optional
             Called when the atoms are through that see no ghost of another rank.
+        shares : (n_atoms,) float64, optional
+            For each sorted atom, what its energy is multiplied by in forces and virial. Energies are given
+            as they are; those of atoms with a share of 0 mean nothing. Shares of atoms that see ghosts of
+            other ranks are read after `between`.
 
         Raises
         ------
@@ -166,6 +173,7 @@ class CompressedPotential(Potential):
             packed.layers,
             packed.parameters,
             packed.bias,
+            _NO_SHARES if shares is None else shares,
             virial,
             self._counts,
             self._integers,

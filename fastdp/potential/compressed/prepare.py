@@ -18,6 +18,7 @@ def prepare(
     tolerance: float,
     report: Callable[[str], None],
     meanwhile: Callable[[], AbstractContextManager[None]] = nullcontext,
+    nearest: float | None = None,
 ) -> CompressedModel:
     """Return a compressed model that meets a tolerance on a structure, and report its measured error.
 
@@ -31,6 +32,8 @@ def prepare(
         Told what was chosen and measured.
     meanwhile : callable
         Makes the context in which the model is compressed, if it has to be.
+    nearest : float, optional
+        Å; tables begin no farther than this.
 
     Returns
     -------
@@ -41,12 +44,12 @@ def prepare(
     InputError
         If the tolerance cannot be met.
     """
-    name = cache.key(description, atoms, tolerance)
+    name = cache.key(description, atoms, tolerance, nearest)
     found = cache.load(name)
     if found is None:
         report(f"compressing the model to {tolerance:g} eV/Å (kept for the next run)")
         with meanwhile():
-            found = compress(description, atoms, tolerance, report)
+            found = compress(description, atoms, tolerance, report, nearest)
         cache.store(name, *found)
     model, made = found
     for line in describe(made, description):

@@ -8,8 +8,8 @@ import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 
 from fastdp.model.description import Array, DeepPotential
+from fastdp.neighbours.partial import PartialList
 from fastdp.neighbours.verlet_list import VerletList
-from fastdp.potential.compressed.measurement import Centres
 
 FRACTION_OF_BOND = 0.6
 """Of the sum of covalent radii (B. Cordero et al., Dalton Trans. 2832 (2008), DOI 10.1039/b801115j)."""
@@ -24,13 +24,13 @@ UNKNOWN_BOND = 1.0
 """Å, for types that are not elements."""
 
 
-def shortest_distances(description: DeepPotential, structures: Sequence[VerletList | Centres]) -> Array:
+def shortest_distances(description: DeepPotential, structures: Sequence[VerletList | PartialList]) -> Array:
     """Return the shortest distance that a table must cover, for each pair of types.
 
     Parameters
     ----------
     description : DeepPotential
-    structures : sequence of VerletList or Centres
+    structures : sequence of VerletList or PartialList
         Structures that must lie inside the tables.
 
     Returns
@@ -55,7 +55,7 @@ def shortest_distances(description: DeepPotential, structures: Sequence[VerletLi
     return shortest
 
 
-def _observed(neighbours: VerletList | Centres, n_types: int) -> Array:
+def _observed(neighbours: VerletList | PartialList, n_types: int) -> Array:
     """Return the shortest distance of each pair of types in a structure, infinity where there is none."""
     result = np.full((n_types, n_types), np.inf)
     centre = np.repeat(np.arange(neighbours.n_atoms), np.diff(neighbours.first))

@@ -76,6 +76,7 @@ def _part(
     layers,
     parameters,
     bias,
+    shares,
     with_virial,
     counts,
     integers,
@@ -98,6 +99,7 @@ def _part(
         return
     if task == EVALUATE_FIRST:
         part_forces[part, :, :] = 0.0
+    shared = shares.shape[0] > 0
     n_types = type_table.shape[0]
     n_intervals = n_functions - DEGREE
     columns = n_types * n_functions
@@ -122,6 +124,9 @@ def _part(
             interval = integers[part, a, INTERVAL]
             real = reals[part, a]
             for b in range(n_types):
+                if shared and shares[i] == 0.0:
+                    count[b] = 0
+                    continue
                 count[b] = gather(
                     neighbours[starts[i, b] : starts[i, b + 1]],
                     positions,
@@ -177,6 +182,9 @@ def _part(
             i = lowest + a
             energies[i] += bias[alpha]
             columns_to_rows(columns, moments, a * 4 * stride, stride, q_of_atom)
+            if shared and shares[i] != 1.0:
+                # Gradients are linear in Q.
+                q_of_atom[:columns] *= q_of_atom.dtype.type(shares[i])
             now = lap(clock, TRANSPOSITION, now)
             real = reals[part, a]
             for b in range(n_types):
@@ -235,6 +243,7 @@ def run_parts(
     layers,
     parameters,
     bias,
+    shares,
     with_virial,
     counts,
     integers,
@@ -275,6 +284,9 @@ def run_parts(
         Of the compressed model.
     bias : (n_types,) float64
         eV.
+    shares : (n_atoms,) float64, or (0,)
+        What each atom's energy is multiplied by in forces and virial, not in `energies`; by default 1. Where
+        it is 0, the atom's neighbours are not looked at.
     counts : (n_parts, n_chunk, n_types) int64
         Scratch, as are the following: neighbours inside the cutoff, for each atom of a chunk.
     integers : (n_parts, n_chunk, 2, n_types, capacity) int32
@@ -314,6 +326,7 @@ def run_parts(
             layers,
             parameters,
             bias,
+            shares,
             with_virial,
             counts,
             integers,

@@ -136,6 +136,7 @@ def compress(
     atoms: Atoms,
     tolerance: float,
     report: Callable[[str], None] = lambda _: None,
+    nearest: float | None = None,
 ) -> tuple[CompressedModel, CompressionReport]:
     """Compress a Deep Potential to a tolerance, measured on a structure.
 
@@ -148,6 +149,8 @@ def compress(
         eV/Å, rms error of a force component.
     report : callable
         Told what is being done.
+    nearest : float, optional
+        Å; tables begin no farther than this.
 
     Returns
     -------
@@ -177,6 +180,8 @@ def compress(
             'atoms see each other, or use backend = "reference"'
         )
     shortest = shortest_distances(description, [probe.neighbours for probe in probes])
+    if nearest is not None:
+        shortest = np.minimum(shortest, nearest)
     report("choosing basis and ranks")
     compressor = Compressor(description, found, shortest, SOFTNESS_IN_CUTOFFS * description.cutoff, SEED)
     shares = np.bincount(atoms.types, minlength=description.n_types) / max(1, len(atoms.types))

@@ -18,6 +18,14 @@ def make_addends(terms: Sequence[Term], *, specified: bool, ranks: int = 1) -> l
         Whether to evaluate them as they are specified, in NumPy, and not by kernels.
     ranks : int
         That share the atoms.
+
+    Raises
+    ------
+    BackendError
+        If a term cannot be shared by several ranks.
     """
     pairs = [term for term in terms if isinstance(term, PairTerm)]
-    return [PairSum(pairs) if specified else FastPairSum(pairs)] if pairs else []
+    addends: list[Addend] = []
+    if pairs:
+        addends.append(PairSum(pairs) if specified else FastPairSum(pairs))
+    return [*addends, *(term.addend(ranks) for term in terms if not isinstance(term, PairTerm))]

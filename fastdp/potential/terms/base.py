@@ -37,6 +37,21 @@ class Term(ABC):
     def describe(self) -> str:
         """Return what the term is, in one line that tells it from any other."""
 
+    def addend(self, ranks: int) -> Addend:
+        """Return what evaluates the term, unless it is evaluated together with others of its kind.
+
+        Parameters
+        ----------
+        ranks : int
+            That share the atoms.
+
+        Raises
+        ------
+        BackendError
+            If the term cannot be shared.
+        """
+        raise NotImplementedError
+
 
 class PairTerm(Term):
     """E = ½ Σ_i Σ_j≠i φ_αβ(r_ij), for the types α and β of the atoms."""

@@ -67,6 +67,20 @@ def collect_near(positions, types, first, neighbours, limit, first_near, near):
 
 
 @njit(cache=True, error_model="numpy")
+def nearest_squared(start, stop, positions, first, near, nearest):
+    """Fill the squared distance of the nearest neighbour, Å², of atoms start:stop; infinity without one."""
+    for i in range(start, stop):
+        smallest = np.inf
+        for p in range(first[i], first[i + 1]):
+            j = near[p]
+            dx = positions[j, 0] - positions[i, 0]
+            dy = positions[j, 1] - positions[i, 1]
+            dz = positions[j, 2] - positions[i, 2]
+            smallest = min(smallest, dx * dx + dy * dy + dz * dz)
+        nearest[i] = smallest
+
+
+@njit(cache=True, error_model="numpy")
 def pair_energy_and_slope(kind, numbers, at, r):
     """Return φ and dφ/dr of a term, whose numbers for this pair of types begin at `at`."""
     if kind == ZBL:

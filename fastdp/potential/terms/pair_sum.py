@@ -11,6 +11,7 @@ from fastdp.errors import PairTooCloseError
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation
 from fastdp.potential.terms.base import Array, PairTerm
+from fastdp.potential.terms.short_list import ShortList
 
 PAIRS_AT_ONCE = 65536
 """Pairs that are processed together: some megabytes."""
@@ -140,10 +141,7 @@ class FastPairSum:
         self._kinds = np.array([term.kind for term in self.terms], dtype=np.int64)
         self._reach = np.stack([term.reach for term in self.terms])
         self._shortest = np.array([term.shortest for term in self.terms])
-        self._neighbours: VerletList | None = None
-        self._build = -1
-        self._first = np.zeros(1, np.int64)
-        self._near = np.zeros(0, np.int32)
+        self._short = ShortList()
 
     @property
     def cutoff(self) -> float:
@@ -154,7 +152,7 @@ class FastPairSum:
         """Add to energies, forces and, if wanted, the virial of `result`; as `PairSum.add`."""
         from fastdp.potential.terms import kernels
 
-        self._prepare(neighbours)
+        self._short.prepare(neighbours, self._reach.max(axis=0))
         n = neighbours.n_atoms
         n_blocks = -(-n // kernels.BLOCK_ATOMS)
         energies, forces = np.empty(n), np.empty((n, 3))
@@ -162,8 +160,8 @@ class FastPairSum:
         kernels.pair_sums(
             neighbours.extended_positions,
             neighbours.extended_types,
-            self._first,
-            self._near,
+            self._short.first,
+            self._short.near,
             self._kinds,
             self._offsets,
             self._widths,
@@ -182,27 +180,3 @@ class FastPairSum:
         _add_rows(neighbours, energies, forces, result)
         if virial:
             result.virial += virials.sum(axis=0).reshape(3, 3)
-
-    def _prepare(self, neighbours: VerletList) -> None:
-        """Draw the short list, if that of the model was built since."""
-        from fastdp.potential.terms import kernels
-
-        if neighbours is self._neighbours and neighbours.number_of_builds == self._build:
-            return
-        self._neighbours, self._build = neighbours, neighbours.number_of_builds
-        # Two atoms approach each other by twice the skin at most before the list is built again, wherever
-        # within its validity this is done.
-        margin = self._reach.max(axis=0) + 2.0 * neighbours.skin
-        limit = np.where(self._reach.max(axis=0) > 0.0, margin**2, 0.0)
-        arguments = (
-            neighbours.extended_positions,
-            neighbours.extended_types,
-            neighbours.first,
-            neighbours.neighbours,
-            limit,
-        )
-        counts = np.zeros(neighbours.n_atoms + 1, dtype=np.int64)
-        kernels.count_near(*arguments, counts)
-        self._first = np.cumsum(counts)
-        self._near = np.empty(int(self._first[-1]), dtype=np.int32)
-        kernels.collect_near(*arguments, self._first, self._near)

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastdp.potential.terms.base import Term
 
-TERM_MODULES = ("zbl", "table")
+TERM_MODULES = ("zbl", "table", "d3")
 """Modules of this package; each registers the term that it makes."""
 
 TermMaker = Callable[[Any, tuple[str, ...]], Term]

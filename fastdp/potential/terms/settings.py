@@ -46,4 +46,26 @@ class PairTable:
     cutoff_A: float | None = None  # noqa: N815 - a unit in the name
 
 
-TermSettings = ZBL | PairTable
+@dataclass(frozen=True)
+class D3:
+    """Grimme's D3 dispersion, by the library s-dftd3 (the package `dftd3`).
+
+    Attributes
+    ----------
+    functional : str
+        For example "pbe".
+    damping : {"bj", "zero", "bjm", "zerom"}
+        Rational (Becke–Johnson) or zero damping, or one of these as modified by Smith et al.
+    three_body : bool
+        Whether to include the Axilrod–Teller–Muto term.
+    cutoff_A : float or None
+        Å, of pairs; by default the library's, 60 bohr.
+    """
+
+    functional: str
+    damping: str = "bj"
+    three_body: bool = False
+    cutoff_A: float | None = None  # noqa: N815 - a unit in the name
+
+
+TermSettings = ZBL | PairTable | D3
