@@ -10,6 +10,7 @@ from compressed import evaluate, frames, random_atoms, rms
 
 from fastdp.ase import FastDP
 from fastdp.model.readers.registry import read_model
+from fastdp.neighbours.partial import rows_of
 from fastdp.parallel.threads import available_threads, thread_limits
 from fastdp.potential.compressed.compressed_model import CompressedModel
 from fastdp.potential.compressed.measurement import Atoms
@@ -18,7 +19,7 @@ from fastdp.potential.compressed.prepare import prepare
 from fastdp.potential.compressed.tuning import compress
 from fastdp.potential.factory import with_parameters
 from fastdp.potential.reference import ReferencePotential
-from fastdp.simulation.audit import SampledCentres, deviation
+from fastdp.simulation.audit import deviation
 
 # Tighter than by default: the forces of these models are small, some 0.1 eV/Å.
 TOLERANCE = 1e-6
@@ -181,7 +182,7 @@ def test_energy_is_continuous_where_a_neighbour_leaves(model_of, name):
 def test_the_audit_sees_the_model_as_trained(model_of, name):
     description, model, _ = model_of(name)
     atoms = some_atoms(description.n_types)
-    centres = SampledCentres(atoms.neighbours(description.cutoff, 0.5), np.array([3, 8, 20]))
+    centres = rows_of(atoms.neighbours(description.cutoff, 0.5), np.array([3, 8, 20]))
     found = deviation(CompressedPotential(model), description, centres)
     assert 0.0 < rms(found.forces) <= 20 * TOLERANCE
     assert found.energies.max() <= 1e-5
