@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import threadpoolctl
 from make_models import MODELS, write_model
+from native_models import write_native
 from shared_folder import SHARED
 
 
@@ -52,5 +53,17 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
         if not path.exists():
             write_model(MODELS[name], path)
         return path
+
+    return path_of
+
+
+@pytest.fixture(scope="session")
+def native_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Give the file of a small random model by its name in `native_models.NATIVE`."""
+    folder = tmp_path_factory.mktemp("native")
+
+    def path_of(name: str) -> Path:
+        path = folder / f"{name}.json"
+        return path if path.exists() else write_native(name, path)
 
     return path_of

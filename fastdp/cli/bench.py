@@ -47,14 +47,20 @@ def bench(
         from fastdp.neighbours.verlet_list import VerletList
         from fastdp.potential.compressed.potential import CompressedPotential
         from fastdp.potential.sum import SumPotential
+        from fastdp.potential.switched import SwitchedPotential
 
         potential = make_ready(inputs, used, reporter)
         if isinstance(potential, SumPotential):
             reporter.message("further terms are left out: the figures are those of the model")
             potential = potential.driving
+        if isinstance(potential, SwitchedPotential):
+            reporter.message("tables of the model are left out: the figures are those of its network")
+            potential = potential.network
         if not isinstance(potential, CompressedPotential):
             raise BackendError('fastdp bench times the compressed potential: backend = "cpu"')
         model = potential.model
+        if model.triples is not None:
+            raise BackendError("fastdp bench has no count of the work of three-body terms (se_e3)")
         state = initial_state(inputs)
         skin = loaded.configuration.neighbours.skin_A
         neighbours = VerletList(model.cutoff, skin, state.cell, state.periodic, state.types)

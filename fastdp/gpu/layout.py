@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastdp.errors import InputError
+from fastdp.errors import BackendError, InputError
 from fastdp.gpu.device.base import Device, DeviceArray
 from fastdp.gpu.device.tf32 import rounded_to_tf32
 from fastdp.gpu.kernels.layers import SHORTCUT_CODES
@@ -175,6 +175,8 @@ def upload_model(
     """
     if products != "full" and np.dtype(dtype) != np.float32:
         raise InputError(f'products = "{products}" are products of float32: it needs precision = "mixed"')
+    if model.triples is not None:
+        raise BackendError('a GPU has no kernels for three-body terms (se_e3); use backend = "cpu"')
     tables = np.zeros((model.n_types, model.n_types, PAIR_COLUMNS))
     for a, bases in enumerate(model.bases):
         for b, basis in enumerate(bases):
@@ -208,6 +210,13 @@ def _centre(device: Device, centre: CompressedCentre, dtype: DTypeLike, products
     def matrix(values: NDArray) -> Matrix:
         return _matrix(device, values, dtype, products)
 
+    products_of_channels = centre.as_products()
+    if products_of_channels is None:
+        raise BackendError(
+            "a GPU does not evaluate a network of distances whose first layer adds its own input; use "
+            'backend = "cpu"'
+        )
+    centre = products_of_channels
     q = centre.rank
     place_of = np.zeros((1, 1), np.int32)
     if centre.axis_matrix is None:

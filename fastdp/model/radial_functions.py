@@ -7,7 +7,10 @@ embedding network of the pair. The sum over all slots, filled or empty, becomes 
     T_k0 = (1/N_sel) Σ_j a_k(r_ij) + const_k    const_k = (1/N_sel) Σ_β sel_β G_k(ŝ₀) ŝ₀
     T_kc = (1/N_sel) Σ_j b_k(r_ij) r̂_c
 
-Both functions vanish at the cutoff together with their first two derivatives.
+Both functions vanish at the cutoff together with their first two derivatives. In se_e2_r there is only
+
+    D_k = (1/(5 N_sel)) Σ_j a_k(r_ij) + const_k,   a_k(r) = G_k(ŝ) − G_k(ŝ₀),
+    const_k = (1/(5 N_sel)) Σ_β sel_β G_k(ŝ₀)
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastdp.model.description import Array, DeepPotential, SeE2ADescriptor, SmoothSwitch
+from fastdp.model.description import Array, DeepPotential, SeE2ADescriptor, SeE2RDescriptor, SmoothSwitch
 from fastdp.model.embeddings import embed, value_at
 
 
@@ -108,7 +111,8 @@ def radial_functions(
     """
     descriptor = description.descriptor
     network = descriptor.embedding[centre_type][neighbour_type]
-    if network is None:
+    absent = descriptor.absent is not None and bool(descriptor.absent[centre_type, neighbour_type])
+    if network is None or absent:
         return np.zeros((len(r), descriptor.n_channels)), np.zeros((len(r), descriptor.n_channels))
     mean = descriptor.mean[centre_type, neighbour_type]
     spread = descriptor.spread[centre_type, neighbour_type]
@@ -163,3 +167,42 @@ def empty_slot_term(descriptor: SeE2ADescriptor, centre_type: int, neighbour_typ
     spread = descriptor.spread[centre_type, neighbour_type, 0]
     s_hat_0 = float(-mean / spread)
     return value_at(network, s_hat_0) * s_hat_0
+
+
+def distance_functions(descriptor: SeE2RDescriptor, centre_type: int, neighbour_type: int, r: Array) -> Array:
+    """Return a_k(r) of a pair of types in se_e2_r.
+
+    Parameters
+    ----------
+    descriptor : SeE2RDescriptor
+    centre_type, neighbour_type : int
+    r : (n,) float64
+        Distances, Å, > 0.
+
+    Returns
+    -------
+    (n, K) float64
+        For an excluded pair constant, and zero in all models that can be compressed.
+    """
+    absent = descriptor.absent is not None and bool(descriptor.absent[centre_type, neighbour_type])
+    empty = descriptor.empty_term[centre_type, neighbour_type]
+    network = descriptor.embedding[centre_type][neighbour_type]
+    if absent or network is None:
+        excluded = empty if absent else descriptor.excluded_term[centre_type, neighbour_type]
+        return np.tile(excluded - empty, (len(r), 1))
+    inverse = inverse_distance(descriptor.switch, r, descriptor.protection)
+    s_hat = (inverse.s - descriptor.mean[centre_type, neighbour_type]) / descriptor.spread[
+        centre_type, neighbour_type
+    ]
+    return embed(network, s_hat, inverse.w)[0] - empty
+
+
+def distance_constant(descriptor: SeE2RDescriptor, centre_type: int) -> Array:
+    """Return const_k of se_e2_r, what D_k is when no neighbour is there, (K,).
+
+    Parameters
+    ----------
+    descriptor : SeE2RDescriptor
+    centre_type : int
+    """
+    return descriptor.selection @ descriptor.empty_term[centre_type] / (5.0 * descriptor.normaliser)

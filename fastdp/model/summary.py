@@ -24,7 +24,7 @@ from fastdp.model.description import (
 )
 from fastdp.model.pair_part import PairPart
 from fastdp.model.spin import with_partner_types
-from fastdp.model.suitability import why_not_compressed
+from fastdp.model.suitability import why_not_compressed, why_not_on_gpu
 
 Lines = list[tuple[str, str]]
 
@@ -59,12 +59,30 @@ def summarise(description: DeepPotential) -> Lines:
         ("trained in", _PRECISION[description.precision]),
         ("compressed by its trainer", _compressed(description, embeddings)),
     ]
-    reason = why_not_compressed(description)
-    lines.append(("fast backends", "yes" if reason is None else f"no: the model {reason}"))
+    lines += _backends(description)
     if description.shortest_trained_distance is not None:
         lines.append(("shortest distance in training", f"{description.shortest_trained_distance:.4g} Å"))
     lines += [("note", note) for note in origin.notes]
     return [*lines, ("file SHA-256", origin.sha256), ("fingerprint", description.fingerprint)]
+
+
+def _backends(description: DeepPotential) -> Lines:
+    """Return whether a model is compressed, divided among ranks, and evaluated on a GPU."""
+    reasons = [
+        ("compressed", why_not_compressed(description)),
+        ("over ranks", _why_not_over_ranks(description)),
+        ("on a GPU", why_not_on_gpu(description)),
+    ]
+    return [(label, "yes" if reason is None else f"no: the model {reason}") for label, reason in reasons]
+
+
+def _why_not_over_ranks(description: DeepPotential) -> str | None:
+    fitting, parts = description.fitting, getattr(description.descriptor, "parts", (description.descriptor,))
+    if not isinstance(fitting, EnergyFitting):
+        return f"gives no energies, but {fitting.kind}"
+    if any(getattr(part, "depends_on_first_atom", False) for part in parts):
+        return "gives its empty slots the type of the first atom, which only one rank has"
+    return None
 
 
 _PRECISION = {

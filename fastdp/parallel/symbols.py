@@ -177,7 +177,7 @@ def by_symbol_held(dispatcher: Any) -> Callable[..., None]:
 
 
 @intrinsic
-def call_at(typingctx: Any, address: Any, arguments: Any) -> Any:
+def _call_at(typingctx: Any, address: Any, arguments: Any) -> Any:
     """Call the function at an address that `load` returned, with one tuple of its arguments.
 
     For functions of which only some are needed: by symbol, all of them would have to be compiled.
@@ -192,3 +192,6 @@ def call_at(typingctx: Any, address: Any, arguments: Any) -> Any:
         return _call(context, builder, function, argument_types, given, unpacked)
 
     return types.none(types.int64, arguments), codegen
+
+
+call_at: Any = _call_at

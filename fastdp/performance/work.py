@@ -82,8 +82,10 @@ def count_work(model: CompressedModel, shares: Array, listed: float, within: flo
     activations = 0.0
     for share, centre in zip(shares, model.centres, strict=True):
         q = centre.rank
-        operations["projection"] += share * 2 * 2 * 4 * centre.radial.size
-        if centre.axis_matrix is None:
+        operations["projection"] += share * 2 * 2 * (1 if centre.sums else 4) * centre.radial.size
+        if centre.sums:
+            pass
+        elif centre.axis_matrix is None:
             operations["products"] += share * 2 * 3 * 4 * q * (q + 1) / 2
         else:
             size = centre.axis_matrix.size

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fastdp.errors import BackendError, CheckpointError, UnsupportedModelError
 from fastdp.model.description import DeepPotential, EnergyFitting
 from fastdp.model.parameters import bind_parameters
-from fastdp.model.suitability import why_not_compressed
+from fastdp.model.suitability import has_products, why_not_compressed, why_not_on_gpu
 from fastdp.potential.base import Potential, Precision
 from fastdp.potential.batches import Parameters
 from fastdp.potential.reference import ReferencePotential
@@ -145,7 +145,7 @@ def make_potential(
         backend = "reference"
         report(f"backend: reference (slow), because the model {unsuitable}")
     elif backend == "auto":
-        backend, reason = _fastest_backend(further_terms=bool(terms) or description.pair_part is not None)
+        backend, reason = _fastest_backend(description, further_terms=bool(terms))
         report(f"backend: {backend} (chosen automatically: {reason})")
     else:
         report(f"backend: {backend}")
@@ -159,10 +159,12 @@ def make_potential(
         raise BackendError(
             f"there is no backend {backend!r}; there are {', '.join(sorted(BACKENDS))} and auto"
         )
+    if backend == "cuda" and unsuitable is None:
+        unsuitable = why_not_on_gpu(description)
     if unsuitable is not None and backend != "reference":
         raise BackendError(
             f"{description.origin.path}: the backend {backend!r} does not evaluate it, because the model "
-            f'{unsuitable}; set backend = "reference"'
+            f'{unsuitable}; set backend = "auto", which takes the fastest that does'
         )
     addends = make_addends(terms, specified=backend == "reference", ranks=ranks)
     for term in terms:
@@ -222,7 +224,8 @@ def _cpu(request: Request) -> Potential:
     from fastdp.potential.compressed.potential import CompressedPotential
     from fastdp.potential.switched import SwitchedPotential
 
-    model = _compressed_model(request, meanwhile=request.precision == "mixed")
+    meanwhile = request.precision == "mixed" and has_products(request.description)
+    model = _compressed_model(request, meanwhile=meanwhile)
     potential, part = CompressedPotential(model, request.precision), request.description.pair_part
     return potential if part is None else SwitchedPotential(potential, part)
 
@@ -320,10 +323,13 @@ def _atoms(request: Request) -> Atoms:
     )
 
 
-def _fastest_backend(*, further_terms: bool) -> tuple[str, str]:
-    """Return the backend that "auto" means on this machine, and why."""
+def _fastest_backend(description: DeepPotential, *, further_terms: bool) -> tuple[str, str]:
+    """Return the backend that "auto" means on this machine for a model that can be compressed, and why."""
     if further_terms:
         return "cpu", "further terms are evaluated there only"
+    unsuitable = why_not_on_gpu(description)
+    if unsuitable is not None:
+        return "cpu", f"a GPU does not evaluate it, because the model {unsuitable}"
     from fastdp.gpu.device.choice import why_no_card
 
     reason = why_no_card()

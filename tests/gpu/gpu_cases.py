@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from compressed import frames, model_path, random_atoms
 from make_models import MODELS, write_model
+from native_models import write_native
 from numba import config
 
 from fastdp.dynamics.settings import IntegratorSettings, VelocitySettings
@@ -92,6 +93,12 @@ def random_model_file(name: str) -> Path:
     return path
 
 
+def native_model(name: str, atoms: Atoms) -> tuple[DeepPotential, Atoms]:
+    """A small random model of `native_models.NATIVE`."""
+    path = _folder() / f"{name}.json"
+    return read_model(path if path.exists() else write_native(name, path)), atoms
+
+
 def at_random(n_types: int, small: int, *, periodic: bool = True, seed: int = 11) -> Atoms:
     """Atoms at random in a triclinic cell or in open space."""
     return random_atoms(
@@ -125,6 +132,8 @@ CASES = {
         "descriptor_as_wide_as_layer", at_random(2, 3, periodic=False)
     ),
     "gelu": lambda: random_model("activation_gelu", at_random(2, 4, periodic=False)),
+    "se_e2_r": lambda: native_model("se_e2_r", at_random(2, 6)),
+    "se_e2_a and se_e2_r": lambda: native_model("se_e2_a and se_e2_r", at_random(2, 4, periodic=False)),
 }
 
 

@@ -1,7 +1,8 @@
 """Write models with tables of pairs, and what DeePMD-kit says of them (run with its Python; 1 minute).
 
-`srtab.pb` is trained for two steps by TensorFlow with `use_srtab`, `zbl.dp` and `linear.dp` are DeePMD-kit's
-native models with random weights. `answers.json` holds frames, energies, and TensorFlow's forces and virials.
+`srtab.pb` (`use_srtab`) and `linear.pb` are trained for two steps by TensorFlow, `zbl.dp` and `linear.dp` are
+DeePMD-kit's native models with random weights. `answers.json` holds frames, energies, and TensorFlow's forces
+and virials.
 """
 
 import json
@@ -56,8 +57,18 @@ def frames() -> dict[str, dict]:
     return found
 
 
+# DeePMD-kit 3.2 calls data_stat of pair tables with an argument that it does not take.
+DRIVER = """
+import sys
+from deepmd.tf.model.pairtab import PairTabModel
+PairTabModel.data_stat = lambda self, data, stat_file_path=None: None
+from deepmd.tf.entrypoints.main import main
+main(sys.argv[1:])
+"""
+
+
 def train(folder: Path) -> None:
-    """Train and freeze the model of TensorFlow."""
+    """Train and freeze the models of TensorFlow."""
     generator = np.random.default_rng(3)
     data = folder / "data" / "set.000"
     data.mkdir(parents=True)
@@ -68,30 +79,44 @@ def train(folder: Path) -> None:
     np.save(data / "box.npy", np.tile(CELL.ravel(), (4, 1)))
     np.save(data / "energy.npy", -1000.0 + generator.normal(0.0, 1.0, 4))
     np.save(data / "force.npy", generator.normal(0.0, 1.0, (4, 36)))
-    descriptor = {
-        "type": "se_e2_a", "sel": [20, 40], "rcut_smth": 1.0, "rcut": 4.0, "neuron": [3, 6],
-        "axis_neuron": 2, "seed": 1, "precision": "float64",
+    network = {
+        "type_map": TYPES,
+        "descriptor": {
+            "type": "se_e2_a", "sel": [20, 40], "rcut_smth": 1.0, "rcut": 4.0, "neuron": [3, 6],
+            "axis_neuron": 2, "seed": 1, "precision": "float64",
+        },
+        "fitting_net": {"neuron": [8, 8], "resnet_dt": True, "seed": 1, "precision": "float64"},
     }  # fmt: skip
-    settings = {
-        "model": {
+    tab_file = str(table(folder))
+    pairs = {"type": "pairtab", "tab_file": tab_file, "rcut": 5.0, "sel": 120, "type_map": TYPES}
+    models = {
+        "srtab": network | {"use_srtab": tab_file} | SWITCH,
+        "linear": {
+            "type": "linear_ener",
             "type_map": TYPES,
-            "use_srtab": str(table(folder)),
-            **SWITCH,
-            "descriptor": descriptor,
-            "fitting_net": {"neuron": [8, 8], "resnet_dt": True, "seed": 1, "precision": "float64"},
+            "weights": [0.7, -1.5],
+            # The names of the types are taken from the first.
+            "models": [network | {"type": "standard"}, pairs],
         },
-        "learning_rate": {"type": "exp", "decay_steps": 5, "start_lr": 0.001, "stop_lr": 1e-4},
-        "loss": {"type": "ener"},
-        "training": {
-            "training_data": {"systems": [str(folder / "data")], "batch_size": 1},
-            "numb_steps": 2, "seed": 1, "disp_freq": 1, "save_freq": 2,
-        },
-    }  # fmt: skip
-    (folder / "input.json").write_text(json.dumps(settings))
-    dp = str(Path(sys.executable).with_name("dp"))
-    for command in (["train", "input.json"], ["freeze", "-o", "srtab.pb"]):
-        subprocess.run([dp, *command], cwd=folder, check=True, capture_output=True)
-    shutil.copy(folder / "srtab.pb", HERE / "srtab.pb")
+    }
+    for name, model in models.items():
+        settings = {
+            "model": model,
+            "learning_rate": {"type": "exp", "decay_steps": 5, "start_lr": 0.001, "stop_lr": 1e-4},
+            "loss": {"type": "ener"},
+            "training": {
+                "training_data": {"systems": [str(folder / "data")], "batch_size": 1},
+                "numb_steps": 2, "seed": 1, "disp_freq": 1, "save_freq": 2,
+            },
+        }  # fmt: skip
+        within = folder / name
+        within.mkdir()
+        (within / "input.json").write_text(json.dumps(settings))
+        for command in (["train", "input.json"], ["freeze", "-o", f"{name}.pb"]):
+            subprocess.run(
+                [sys.executable, "-c", DRIVER, *command], cwd=within, check=True, capture_output=True
+            )
+        shutil.copy(within / f"{name}.pb", HERE / f"{name}.pb")
 
 
 def native(folder: Path) -> dict[str, object]:
@@ -141,16 +166,18 @@ def main() -> None:
             frame[name] = {"atomic_energies": np.asarray(answer["energy"]).ravel().tolist()}
     from deepmd.infer import DeepPot
 
-    potential = DeepPot(str(HERE / "srtab.pb"))
-    for frame in found.values():
-        cell = None if frame["cell"] is None else np.array(frame["cell"]).reshape(1, 9)
-        answer = potential.eval(np.array(frame["positions"]).reshape(1, -1), cell, types, atomic=True)
-        _, forces, virial, atomic = answer[:4]
-        frame["srtab"] = {
-            "atomic_energies": atomic.ravel().tolist(),
-            "forces": forces.reshape(-1, 3).tolist(),
-            "virial": virial.reshape(3, 3).tolist(),
-        }
+    for name in ("srtab", "linear"):
+        potential = DeepPot(str(HERE / f"{name}.pb"))
+        for frame in found.values():
+            cell = None if frame["cell"] is None else np.array(frame["cell"]).reshape(1, 9)
+            answer = potential.eval(np.array(frame["positions"]).reshape(1, -1), cell, types, atomic=True)
+            energy, forces, virial, atomic = answer[:4]
+            frame[f"{name}_pb"] = {
+                "energy": float(energy.ravel()[0]),
+                "atomic_energies": atomic.ravel().tolist(),
+                "forces": forces.reshape(-1, 3).tolist(),
+                "virial": virial.reshape(3, 3).tolist(),
+            }
     (HERE / "answers.json").write_text(json.dumps(found, indent=0) + "\n")
 
 

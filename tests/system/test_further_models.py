@@ -228,9 +228,7 @@ def test_models_with_other_types_are_refused(folder, model_file):
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        ("own/water_se_e2_r.pb", "descriptor se_e2_r"),
-        ("own/water_se_e3.pb", "descriptor se_e3"),
-        ("own/water_hybrid.pb", "descriptor hybrid"),
+        ("own/locframe.pb", "descriptor loc_frame"),
         ("own/native_att_noconc.dp", "type of the first atom"),
     ],
 )
@@ -239,11 +237,25 @@ def test_fast_backends_refuse_what_only_the_reference_evaluates(shared, model, r
     structure = read_structure(str(shared / "water/data_0"))
     with pytest.raises(BackendError, match=reason) as caught:
         make_potential(description, structure, backend="cpu")
-    assert 'backend = "reference"' in str(caught.value)
+    assert 'backend = "auto"' in str(caught.value)
     said: list[str] = []
     make_potential(description, structure, backend="auto", report=said.append)
     assert said[0].startswith("backend: reference (slow), because the model")
     assert reason in said[0]
+
+
+def test_a_gpu_refuses_three_body_terms_by_name(native_file, tmp_path):
+    (tmp_path / "water.extxyz").write_text(WATER)
+    structure = read_structure(str(tmp_path / "water.extxyz"))
+    with pytest.raises(BackendError, match="'cuda' does not evaluate it, because the model has a three-body"):
+        make_potential(read_model(native_file("se_e3")), structure, backend="cuda")
+
+
+def test_several_three_body_parts_are_left_to_the_reference(native_file):
+    description = read_model(native_file("se_e2_a and se_e3"))
+    part = description.descriptor.parts[1]
+    twice = replace(description, descriptor=replace(description.descriptor, parts=(part, part)))
+    assert "several se_e3" in why_not_compressed(twice)
 
 
 def test_excluded_neighbours_that_fill_slots_make_the_energy_jump(shared):
@@ -253,6 +265,13 @@ def test_excluded_neighbours_that_fill_slots_make_the_energy_jump(shared):
         tuple(None if {alpha, beta} == {0, 1} else network for beta, network in enumerate(row))
         for alpha, row in enumerate(description.descriptor.embedding)
     )
+    excluding = replace(description, descriptor=replace(description.descriptor, embedding=embedding))
+    assert "jumps at the cutoff" in why_not_compressed(excluding)
+
+
+def test_excluded_neighbours_of_se_e2_r_make_the_energy_jump(native_file):
+    description = read_model(native_file("se_e2_r"))
+    embedding = tuple((None, row[1]) for row in description.descriptor.embedding)
     excluding = replace(description, descriptor=replace(description.descriptor, embedding=embedding))
     assert "jumps at the cutoff" in why_not_compressed(excluding)
 

@@ -206,7 +206,6 @@ def radial_neighbours(graph):
     ("edit", "part"),
     [
         (extra_node("descrpt_attr_qm/rcut"), "pairwise_dprc"),
-        (extra_node("descrpt_attr_model0/ntypes"), "linear_ener"),
         (extra_node("modifier_attr/ewald_beta"), "DPLR"),
         (constant("model_attr/model_type", "wfc"), "'wfc'"),
         (extra_node("attention_layer_0/c_query/matrix"), "attention"),

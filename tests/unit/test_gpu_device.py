@@ -68,12 +68,13 @@ def test_auto_without_a_card_takes_the_processor_and_says_why(model_file, monkey
     assert lines[0] == "backend: cpu (chosen automatically: CuPy is not installed)"
 
 
-def test_auto_with_a_card_takes_it(monkeypatch) -> None:
+def test_auto_with_a_card_takes_it(model_file, monkeypatch) -> None:
     from fastdp.potential import factory
 
     monkeypatch.setattr(choice, "why_no_card", lambda: None)
-    assert factory._fastest_backend(further_terms=False) == ("cuda", "there is a GPU")
-    assert factory._fastest_backend(further_terms=True)[0] == "cpu"
+    description = read_model(model_file("two_sided"))
+    assert factory._fastest_backend(description, further_terms=False) == ("cuda", "there is a GPU")
+    assert factory._fastest_backend(description, further_terms=True)[0] == "cpu"
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ ANSWERS = json.loads((Path(__file__).parents[1] / "pair_terms" / "tables.json").
 LAMMPS_COULOMB = 14.399645
 """eV·Å, LAMMPS's qqr2e in metal units; it has fewer digits than fastdp's."""
 
-# pair_style zbl 1.0 2.0, tungsten (74) and helium (2): types, Å, eV, eV/Å, by LAMMPS (lmp of DeePMD-kit 3.2).
+# pair_style zbl 1.0 2.0, tungsten (74) and helium (2): types, Å, eV, eV/Å, by pair_terms/make_zbl.py.
 LAMMPS_ZBL = [
     ("W", "W", 0.5, 6082.429643466094, 39575.16993020053),
     ("W", "He", 1.2, 11.86471046075659, 55.28308425182122),

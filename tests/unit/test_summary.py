@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from fastdp.model.readers.registry import read_model
 from fastdp.model.summary import summarise
 
@@ -25,6 +27,28 @@ def test_parameters_are_counted_once(model_file):
     fitting = (64 * 12 + 12) + 2 * (144 + 12 + 12) + 12 + 1
     lines = dict(summarise(read_model(model_file("one_sided"))))
     assert lines["parameters"] == str(2 * embedding + 2 * fitting)
+
+
+@pytest.mark.parametrize(
+    ("name", "on_gpu"),
+    [
+        ("se_e2_r", "yes"),
+        (
+            "se_e2_r with a shortcut",
+            "no: the model has the descriptor se_e2_r and a first fitting layer that",
+        ),
+        ("se_e2_a and se_e2_r", "yes"),
+        (
+            "se_e3",
+            "no: the model has a three-body descriptor (se_e3), for which fastdp has no kernels on a GPU",
+        ),
+        ("se_e2_a and se_e3", "no: the model has a three-body descriptor"),
+    ],
+)
+def test_summary_says_what_evaluates_a_model(native_file, name, on_gpu):
+    lines = dict(summarise(read_model(native_file(name))))
+    assert lines["compressed"] == lines["over ranks"] == "yes"
+    assert lines["on a GPU"].startswith(on_gpu)
 
 
 def test_notes_and_vacuum_are_shown(model_file):

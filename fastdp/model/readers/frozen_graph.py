@@ -17,7 +17,9 @@ from fastdp.model.readers.graph_def import BFLOAT16, FLOAT, HALF, Graph, parse_g
 from fastdp.model.readers.graph_descriptors import environment_operations, read_graph_descriptor
 from fastdp.model.readers.graph_embeddings import number_of_types
 from fastdp.model.readers.graph_fitting import GRAPH_FITTINGS, descriptor_width
+from fastdp.model.readers.graph_linear import describe_linear, parts_of
 from fastdp.model.readers.graph_pair_table import read_pair_part
+from fastdp.model.readers.graph_pair_table import table_notes as notes_on_tables
 from fastdp.model.readers.graph_refusals import refuse_unsupported
 from fastdp.model.readers.model_graph import ModelGraph, model_outputs, training_model
 from fastdp.model.readers.registry import FileStart, reader
@@ -75,6 +77,8 @@ def describe_graph(graph: Graph, file_format: str, data: bytes) -> DeepPotential
 
 def _describe(graph: Graph, file_format: str, sha256: str) -> DeepPotential:
     refuse_unsupported(graph)
+    if parts_of(graph):
+        return describe_linear(graph, lambda part: _describe(part, file_format, sha256))
     model = _model_graph(graph)
     n_types = _number_of_types(model)
     descriptor = read_graph_descriptor(model, descriptor_width(model, n_types))
@@ -88,6 +92,9 @@ def _describe(graph: Graph, file_format: str, sha256: str) -> DeepPotential:
     version, version_notes = _version(model)
     tabulated = any(node.operation.startswith("TabulateFusion") for node in graph)
     table_notes = ("compressed by dp compress: the embedding networks are tables",) if tabulated else ()
+    pair_part = read_pair_part(model, descriptor, n_types)
+    if pair_part is not None:
+        table_notes = (*table_notes, *notes_on_tables(len(descriptor.selection), n_types))
     description = DeepPotential(
         type_names=type_names,
         descriptor=descriptor,
@@ -102,7 +109,7 @@ def _describe(graph: Graph, file_format: str, sha256: str) -> DeepPotential:
             (*version_notes, *name_notes, *table_notes),
             None if tabulated else _number_of_parameters(graph),
         ),
-        pair_part=read_pair_part(model, descriptor, n_types),
+        pair_part=pair_part,
     )
     if spin is not None:
         description = replace(description, spin=spin)

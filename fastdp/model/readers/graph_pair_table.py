@@ -55,7 +55,7 @@ def read_pair_part(model: ModelGraph, descriptor: Any, n_types: int) -> PairPart
             f"{graph.source}: damaged: {switch.name} has alpha {softness}, rmin {inner}, rmax {outer}"
         )
     return PairPart(
-        tables=(_table(graph, table, n_types, descriptor.cutoff),),
+        tables=(read_table(graph, table, n_types, descriptor.cutoff, len(descriptor.selection)),),
         bias=_bias(model, table, n_types),
         switch=NearestSwitch(softness, inner, outer, descriptor.cutoff),
         selection=descriptor.selection,
@@ -70,7 +70,36 @@ def pair_nodes(model: ModelGraph) -> tuple[str, str]:
     return found[SWITCH], found[TABLE]
 
 
-def _table(graph: Graph, node: Node, n_types: int, cutoff: float) -> PairTableData:
+def table_notes(n_sections: int, n_types: int) -> tuple[str, ...]:
+    """Return what to tell the user of a table, see `read_table`."""
+    if n_sections == n_types:
+        return ()
+    return (
+        "the tables of pairs take every neighbour for one of the first type, as DeePMD-kit's TensorFlow does "
+        "where `sel` is one number",
+    )
+
+
+def read_table(graph: Graph, node: Node, n_types: int, cutoff: float, n_sections: int) -> PairTableData:
+    """Return the table of a node.
+
+    Parameters
+    ----------
+    graph : Graph
+    node : Node
+        Of the operation `TABLE`.
+    n_types : int
+    cutoff : float
+        Å.
+    n_sections : int
+        Parts of `sel`. The operation takes the section of a neighbour for its type: with one section, all
+        neighbours are of the first.
+
+    Raises
+    ------
+    ModelError
+        If it is damaged.
+    """
     info, data = (_constant(graph, node, number) for number in (0, 1))
     if info.size != 4 or not np.isfinite(info).all():
         raise ModelError(f"{graph.source}: damaged: the pair table is described by {info.tolist()}")
@@ -84,6 +113,8 @@ def _table(graph: Graph, node: Node, n_types: int, cutoff: float) -> PairTableDa
     coefficients = data.reshape(n_types, n_types, n_intervals, 4)[..., ::-1].copy()
     if not np.isfinite(coefficients).all():
         raise ModelError(f"{graph.source}: damaged: the pair table has numbers that are not finite")
+    if n_sections != n_types:
+        coefficients = np.repeat(coefficients[:, :1], n_types, axis=1)
     return PairTableData(start, spacing, coefficients, cutoff)
 
 

@@ -55,11 +55,6 @@ REFUSALS: tuple[Refusal, ...] = (
         _node_named("descrpt_attr_qm"),
     ),
     Refusal(
-        "a linear combination of models (linear_ener)",
-        "give its network as the model, frozen alone, and its tables as [[potential.table]]",
-        _node_named(r"(model|fitting|descrpt)_attr_model\d+/"),
-    ),
-    Refusal(
         "a data modifier (DPLR: long-range charges)",
         "it would need charges on atoms and Wannier centroids and their Ewald sum; use a model that was "
         "trained without a modifier",

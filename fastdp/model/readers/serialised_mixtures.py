@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdp.model.description import Array, DeepPotential, EnergyFitting, Network, Origin
+from fastdp.model.description import Array, DeepPotential, EnergyFitting, Origin
 from fastdp.model.pair_part import NearestSwitch, PairPart
 from fastdp.model.pair_table import PairTableData
 from fastdp.model.readers.serialised import (
@@ -20,6 +20,7 @@ from fastdp.model.readers.serialised import (
     describe_standard,
     model_reader,
 )
+from fastdp.model.scaling import scaled, shifted
 
 MAX_INTERVALS = 10**7
 
@@ -42,7 +43,7 @@ def _zbl(model: SerialisedModel, origin: Origin, shortest: Shortest) -> DeepPote
     part = PairPart(
         (table,), out_bias, NearestSwitch(softness, inner, outer, reach), selection, "nearest_of_any_type"
     )
-    return replace(_shifted(network, out_bias), pair_part=part)
+    return replace(shifted(network, out_bias), pair_part=part)
 
 
 @model_reader("linear", "linear_ener")
@@ -50,17 +51,17 @@ def _linear(model: SerialisedModel, origin: Origin, shortest: Shortest) -> DeepP
     network, tables = _parts(model, origin, shortest)
     entries = model.entries(model.tree, "models")
     weights = _weights(model, len(entries))
-    scaled, selections = [], [np.array([0])]
+    weighted, selections = [], [np.array([0])]
     for entry, table in tables:
         weight = weights[next(k for k, other in enumerate(entries) if other is entry)]
-        scaled.append(replace(table, coefficients=weight * table.coefficients))
+        weighted.append(replace(table, coefficients=weight * table.coefficients))
         selections.append(_selection(model, entry))
     own = next(weight for weight, entry in zip(weights, entries, strict=True) if entry["type"] != "pairtab")
-    described = _shifted(_scaled(network, own), _out_bias(model))
-    if not scaled:
+    described = shifted(scaled(network, own), _out_bias(model))
+    if not weighted:
         return described
     part = PairPart(
-        tuple(scaled),
+        tuple(weighted),
         np.zeros(len(model.type_names)),
         None,
         np.max(selections, axis=0),
@@ -142,30 +143,3 @@ def _out_bias(model: SerialisedModel) -> Array:
     if "@variables" not in model.tree or model.optional_array(model.tree, "out_bias") is None:
         return np.zeros(n)
     return model.array(model.tree, "out_bias", (n,))
-
-
-def _shifted(description: DeepPotential, bias: Array) -> DeepPotential:
-    fitting = description.fitting
-    return replace(description, fitting=replace(fitting, bias=fitting.bias + bias))
-
-
-def _scaled(description: DeepPotential, factor: float) -> DeepPotential:
-    """Return a model whose energies are multiplied by a number."""
-    fitting = description.fitting
-    vacuum = fitting.vacuum_networks
-    return replace(
-        description,
-        fitting=replace(
-            fitting,
-            networks=tuple(_scaled_network(network, factor) for network in fitting.networks),
-            bias=factor * fitting.bias,
-            vacuum_networks=None if vacuum is None else tuple(_scaled_network(net, factor) for net in vacuum),
-        ),
-    )
-
-
-def _scaled_network(network: Network, factor: float) -> Network:
-    last = network.layers[-1]
-    return Network(
-        (*network.layers[:-1], replace(last, weight=factor * last.weight, bias=factor * last.bias))
-    )

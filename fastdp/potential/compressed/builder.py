@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from fastdp.model.description import Array, DeepPotential, EnergyFitting
+from fastdp.model.description import Array, DeepPotential
 from fastdp.model.environment import Neighbourhood
-from fastdp.model.fitting import fitting_constant, fitting_energy_and_gradient
-from fastdp.model.radial_functions import radial_constant, radial_functions
-from fastdp.potential.compressed.compressed_model import CompressedCentre, CompressedModel, FactoredLayer
+from fastdp.model.fitting import fitting_constant
+from fastdp.potential.compressed.channels import Channels, Front
+from fastdp.potential.compressed.compressed_model import CompressedCentre, CompressedModel
 from fastdp.potential.compressed.ensemble import Environments, perturb, sample_environments, unperturbed
 from fastdp.potential.compressed.importance import Batch
 from fastdp.potential.compressed.measurement import Region
@@ -31,6 +31,7 @@ from fastdp.potential.compressed.reduction import (
     thin,
 )
 from fastdp.potential.compressed.splines import RadialBasis
+from fastdp.potential.compressed.triples import Triples
 
 SAMPLES = 3000
 """Distances at which the radial functions of a pair are sampled."""
@@ -64,12 +65,20 @@ class Choice:
         Balanced directions with a singular value above this fraction of the largest are kept.
     layer_threshold : float
         eV/Å, the force that each layer of the fitting network may leave out; zero keeps them whole.
+    n_triples : int
+        N of a three-body part beside others; 0 for that of the others.
     """
 
     degree: int
     n_functions: int
     threshold: float
     layer_threshold: float = 0.0
+    n_triples: int = 0
+
+    @property
+    def triple_functions(self) -> int:
+        """N of a three-body part."""
+        return self.n_triples or self.n_functions
 
 
 @dataclass(frozen=True)
@@ -128,12 +137,15 @@ class Compressor:
         seed: int,
     ) -> None:
         self.description = description
+        self.channels = Channels(description)
+        block = self.channels.triples
+        self.triples = None if block is None else (block.channels, Triples(block.part, shortest))
         self.shortest = shortest
         self.softness = softness
         self._layer_statistics: dict[tuple[int, int], list[LayerStatistics]] = {}
         self._projected: dict[tuple[int, int, int], tuple[Array, ...]] = {}
-        self._splines: dict[tuple[int, int, int, int], tuple[Array, Array]] = {}
-        self._networks: dict[tuple[int, int], tuple[Array | None, tuple[FactoredLayer, ...]]] = {}
+        self._splines: dict[tuple[int, ...], tuple[Array, Array]] = {}
+        self._fronts: dict[tuple[int, int], Front] = {}
         rng = np.random.default_rng(seed)
         n_types = description.n_types
         sampled = [Environments((), ()) for _ in range(n_types)]
@@ -173,7 +185,11 @@ class Compressor:
         bases = tuple(
             tuple(
                 RadialBasis(
-                    choice.degree, choice.n_functions, float(shortest), self.description.cutoff, self.softness
+                    choice.degree,
+                    choice.n_functions if self.channels.has_pairs else 0,
+                    float(shortest),
+                    self.description.cutoff,
+                    self.softness,
                 )
                 for shortest in row
             )
@@ -183,6 +199,7 @@ class Compressor:
             self.description.cutoff,
             bases,
             tuple(self._centre(a, bases[a], choice) for a in range(self.description.n_types)),
+            None if self.triples is None else self.triples[1].form(choice.degree, choice.triple_functions),
         )
 
     def ranks(self, threshold: float) -> tuple[int, ...]:
@@ -192,20 +209,19 @@ class Compressor:
         )
 
     def _sample_pair(self, alpha: int, beta: int, environments: Environments) -> PairSamples:
-        description = self.description
-        shortest, cutoff = self.shortest[alpha, beta], description.cutoff
+        functions = self.channels.functions
+        shortest, cutoff = self.shortest[alpha, beta], self.description.cutoff
         r = np.linspace(shortest, cutoff, SAMPLES)
         # Central differences of functions that are smooth on 1e-4 Å: error ~1e-9 of the third derivative.
         h = 1e-4
-        values = np.stack(radial_functions(description, alpha, beta, r), axis=1)
-        above = np.stack(radial_functions(description, alpha, beta, r + h), axis=1)
-        below = np.stack(radial_functions(description, alpha, beta, r - h), axis=1)
+        values = np.stack(functions(alpha, beta, r), axis=1)
+        above = np.stack(functions(alpha, beta, r + h), axis=1)
+        below = np.stack(functions(alpha, beta, r - h), axis=1)
         likelihood = _likelihood(r, beta, environments)
         return PairSamples(r, r**2 * likelihood, values, (above - below) / (2.0 * h))
 
     def _balance(self, alpha: int) -> BalancedBasis:
-        description = self.description
-        n_channels = description.descriptor.n_channels
+        n_channels = self.channels.n_channels
         reach = np.zeros((n_channels, n_channels))
         for pair in self.samples[alpha]:
             weights = pair.weights / pair.weights.sum()
@@ -213,8 +229,11 @@ class Compressor:
                 for functions, scale in ((pair.values, 1.0), (pair.slopes, SLOPE_LENGTH)):
                     rows = functions[:, part] * (np.sqrt(weights) * scale)[:, None]
                     reach += rows.T @ rows
-        constant = radial_constant(description, alpha) * description.descriptor.normaliser
+        constant = self.channels.constant(alpha) * self.channels.normaliser
         reach += CONSTANT_WEIGHT * np.outer(constant, constant)
+        if self.triples is not None:
+            channels, triples = self.triples
+            reach[channels, channels] += triples.reach(alpha, SLOPE_LENGTH)
 
         gradients = np.zeros((n_channels, n_channels))
         for batch in self._batches[alpha]:
@@ -227,7 +246,7 @@ class Compressor:
     def _batch(self, hood: Neighbourhood) -> Batch:
         """Evaluate the original model on a batch of environments."""
         matrices = self._environment_matrices(hood)
-        _, gradients = fitting_energy_and_gradient(self.description, hood.centre_type, matrices)
+        _, gradients = self.channels.energy_and_gradient(hood.centre_type, matrices)
         r = np.linalg.norm(hood.vectors, axis=1)
         unit = hood.vectors / r[:, None]
         pair_gradients = np.zeros_like(hood.vectors)
@@ -240,13 +259,16 @@ class Compressor:
             slopes = np.einsum("mk,mkc->mc", interpolation @ pair.slopes[:, 1], g[:, :, 1:])
             radial += np.sum((slopes - across) * unit[mine], axis=1)
             pair_gradients[mine] = radial[:, None] * unit[mine] + across
-        pair_gradients /= self.description.descriptor.normaliser
+        pair_gradients /= self.channels.normaliser
+        if self.triples is not None:
+            channels, triples = self.triples
+            pair_gradients += triples.pair_gradients(hood, gradients[:, channels, 0])
         return Batch(hood, matrices, gradients, pair_gradients)
 
     def _environment_matrices(self, batch: Neighbourhood) -> Array:
         """Return T of a batch from the sampled functions, by linear interpolation: enough for C_g."""
         alpha, n = batch.centre_type, batch.n_centres
-        t = np.zeros((n, self.description.descriptor.n_channels, 4))
+        t = np.zeros((n, self.channels.n_channels, 4))
         for beta, pair in enumerate(self.samples[alpha]):
             mine = batch.neighbour_types == beta
             centre, vectors = batch.centre[mine], batch.vectors[mine]
@@ -256,30 +278,38 @@ class Compressor:
             for c in range(4):
                 sums = csr_array((components[:, c], (centre, np.arange(len(r)))), shape=(n, len(r)))
                 t[:, :, c] += (sums @ interpolation) @ pair.values[:, min(c, 1)]
-        t /= self.description.descriptor.normaliser
-        t[:, :, 0] += radial_constant(self.description, alpha)
+        t /= self.channels.normaliser
+        t[:, :, 0] += self.channels.constant(alpha)
+        if self.triples is not None:
+            channels, triples = self.triples
+            t[:, channels, 0] += triples.sums(batch)
         return t
 
     def _statistics(self, alpha: int, rank: int) -> list[LayerStatistics]:
         """Return the balanced layers of the network for a rank of the projector."""
         key = (alpha, rank)
         if key not in self._layer_statistics:
-            axis_matrix, layers = self._network(alpha, rank)
+            front = self._front(alpha, rank)
             _, left = self._projector(alpha, rank)
             features, tangents, owners, moves, weights = [], [], [], [], []
             count = 0
             rng = np.random.default_rng(alpha)
             for batch in self._batches[alpha]:
-                tau = np.swapaxes(batch.matrices, 1, 2) @ left
+                tau = self.channels.with_one(np.swapaxes(batch.matrices, 1, 2) @ left, 1.0)
                 centre, tau_tangent, stands_for = self._tangents(batch, left, rng)
-                features.append(input_features(tau, axis_matrix))
-                tangents.append(input_tangents(tau[centre], tau_tangent, axis_matrix))
+                tau_tangent = self.channels.with_one(tau_tangent, 0.0)
+                if self.channels.sums_only:
+                    features.append(tau[:, 0])
+                    tangents.append(tau_tangent[:, 0])
+                else:
+                    features.append(input_features(tau, front.axis_matrix))
+                    tangents.append(input_tangents(tau[centre], tau_tangent, front.axis_matrix))
                 owners.append(centre + count)
                 moves.append(stands_for)
                 weights.append(batch.weights(self._typical[alpha]))
                 count += batch.neighbourhood.n_centres
             self._layer_statistics[key] = gather_statistics(
-                layers,
+                front.layers,
                 np.concatenate(features),
                 np.concatenate(weights),
                 np.concatenate(tangents),
@@ -293,13 +323,12 @@ class Compressor:
     ) -> tuple[NDArray[np.int64], Array, Array]:
         """Return τ̇ of random moves of single neighbours: centre, (m, 4, q) per Å, moves it stands for."""
         hood = batch.neighbourhood
-        normaliser = self.description.descriptor.normaliser
+        normaliser = self.channels.normaliser
         chosen, weights = batch.draw(TANGENTS_PER_ENVIRONMENT, rng)
         centre, types, vectors = hood.centre[chosen], hood.neighbour_types[chosen], hood.vectors[chosen]
         r = np.linalg.norm(vectors, axis=1)
         unit = vectors / r[:, None]
-        direction = rng.normal(size=vectors.shape)
-        direction /= np.linalg.norm(direction, axis=1)[:, None]
+        direction = _directions(len(vectors), rng)
         along = np.sum(unit * direction, axis=1)
         across = (direction - along[:, None] * unit) / r[:, None]
         result = np.zeros((len(chosen), 4, left.shape[1]))
@@ -311,53 +340,66 @@ class Compressor:
             result[mine, 0] = slopes[0] * along[mine, None]
             result[mine, 1:] = (unit[mine] * along[mine, None])[:, :, None] * slopes[1][:, None, :]
             result[mine, 1:] += across[mine][:, :, None] * value[:, None, :]
+        result /= normaliser
+        if self.triples is not None:
+            channels, triples = self.triples
+            result[:, 0] += triples.tangents(hood, chosen, direction) @ left[channels]
         # Each neighbour moves in three directions, of which one was drawn.
-        return centre, result / normaliser, 3.0 * weights
+        return centre, result, 3.0 * weights
 
-    def _network(self, alpha: int, rank: int) -> tuple[Array | None, tuple[FactoredLayer, ...]]:
-        """Return `absorb_projector` for a rank; it is asked for again with every basis."""
+    def _front(self, alpha: int, rank: int) -> Front:
+        """Return `Channels.absorb` for a rank; it is asked for again with every basis."""
         key = (alpha, rank)
-        if key not in self._networks:
-            right = self._projector(alpha, rank)[0]
-            self._networks[key] = absorb_projector(self.description, alpha, right)
-        return self._networks[key]
+        if key not in self._fronts:
+            self._fronts[key] = self.channels.absorb(alpha, self._projector(alpha, rank)[0])
+        return self._fronts[key]
 
     def _projector(self, alpha: int, rank: int) -> tuple[Array, Array]:
         """Return R and L, (K, q)."""
-        if self.description.fitting.networks[alpha].layers[0].shortcut != "none":
-            # Such a layer adds its own input, which only the whole descriptor has.
-            identity = np.eye(self.description.descriptor.n_channels)
+        adds_input = self.description.fitting.networks[alpha].layers[0].shortcut != "none"
+        if adds_input or (self.triples is not None and self.channels.sums_only):
+            # Such a layer adds its own input, which only the whole descriptor has. The few channels of a
+            # three-body part cost next to nothing beside its loops over neighbours.
+            identity = np.eye(self.channels.n_channels)
             return identity, identity
         directions = self.directions[alpha]
         return directions.right[:, :rank], directions.left[:, :rank]
 
     def _centre(self, alpha: int, bases: Sequence[RadialBasis], choice: Choice) -> CompressedCentre:
-        description = self.description
         rank = self.ranks(choice.threshold)[alpha]
         _, left = self._projector(alpha, rank)
         radial, angular = self._coefficients(alpha, bases, choice, rank)
-        axis_matrix, layers = self._network(alpha, rank)
+        constant = left.T @ self.channels.constant(alpha)
+        if self.channels.has_one:
+            nothing = np.zeros((len(radial), 1))
+            radial, angular = np.hstack((radial, nothing)), np.hstack((angular, nothing))
+            constant = np.append(constant, 1.0)
+        front = self._front(alpha, rank)
+        layers = front.layers
         if choice.layer_threshold > 0.0:
             layers = thin(layers, self._statistics(alpha, rank), choice.layer_threshold)
         return CompressedCentre(
             radial=radial,
             angular=angular,
-            constant=left.T @ radial_constant(description, alpha),
-            axis_matrix=axis_matrix,
+            constant=constant,
+            axis_matrix=front.axis_matrix,
             layers=layers,
-            bias=fitting_constant(description, alpha),
+            bias=fitting_constant(self.description, alpha),
+            sums=self.channels.sums_only,
         )
 
     def _coefficients(
         self, alpha: int, bases: Sequence[RadialBasis], choice: Choice, rank: int
     ) -> tuple[Array, Array]:
         """Return what turns moments into τ, (n_types·N, q): radial and angular; they are asked for again."""
-        key = (alpha, rank, choice.degree, choice.n_functions)
+        key = (alpha, rank, choice.degree, choice.n_functions, choice.triple_functions)
         if key not in self._splines:
             _, left = self._projector(alpha, rank)
-            normaliser = self.description.descriptor.normaliser
-            radial, angular = [], []
-            for beta, (basis, pair) in enumerate(zip(bases, self.samples[alpha], strict=True)):
+            normaliser = self.channels.normaliser
+            radial, angular = [np.zeros((0, left.shape[1]))], [np.zeros((0, left.shape[1]))]
+            if not self.channels.has_pairs:
+                bases = ()
+            for beta, (basis, pair) in enumerate(zip(bases, self.samples[alpha], strict=False)):
                 if (alpha, beta, rank) not in self._projected:
                     self._projected[alpha, beta, rank] = tuple(
                         (functions @ left).reshape(len(functions), -1)
@@ -368,53 +410,19 @@ class Compressor:
                 both = coefficients.reshape(choice.n_functions, 2, left.shape[1])
                 radial.append(both[:, 0] / normaliser)
                 angular.append(both[:, 1] / normaliser)
+            if self.triples is not None:
+                channels, triples = self.triples
+                form = triples.form(choice.degree, choice.triple_functions)
+                radial.append(triples.coefficients(alpha, form, left[channels]))
+                angular.append(np.zeros_like(radial[-1]))
             self._splines[key] = np.concatenate(radial), np.concatenate(angular)
         return self._splines[key]
 
 
-def absorb_projector(
-    description: DeepPotential, centre_type: int, right: Array
-) -> tuple[Array | None, tuple[FactoredLayer, ...]]:
-    """Rewrite the fitting network for the projected channels.
-
-    D'_pl = τ_p·T_l needs W'[(p,l),h] = Σ_k R_kp W[(k,l),h]. Since T_l is linear in τ, D' is linear in the
-    Gram matrix τ τᵀ; its upper triangle is the input where that is the shorter of the two.
-
-    Parameters
-    ----------
-    description : DeepPotential
-    centre_type : int
-    right : (K, q) float64
-        R.
-
-    Returns
-    -------
-    axis_matrix : (q, M) float64 or None
-        None if the input is the Gram matrix.
-    layers : tuple of FactoredLayer
-    """
-    fitting: EnergyFitting = description.fitting
-    first, *rest = fitting.networks[centre_type].layers
-    n_axis = description.descriptor.axis_neurons
-    n_channels, rank = right.shape
-    weight = first.weight.reshape(n_channels, n_axis, first.n_out)
-    projected = np.tensordot(right, weight, axes=(0, 0))
-    axis_matrix = np.ascontiguousarray(right[:n_axis].T)
-    if rank + 1 < 2 * n_axis and first.shortcut == "none":
-        square = np.einsum("plh,ql->pqh", projected, axis_matrix)
-        rows, columns = np.triu_indices(rank)
-        packed = square[rows, columns]
-        off_diagonal = rows != columns
-        packed[off_diagonal] += square[columns, rows][off_diagonal]
-        matrix, used = packed, None
-    else:
-        matrix, used = projected.reshape(rank * n_axis, first.n_out), axis_matrix
-    layers = [FactoredLayer(matrix, None, first.bias, first.timestep, first.activation, first.shortcut)]
-    layers += [
-        FactoredLayer(item.weight, None, item.bias, item.timestep, item.activation, item.shortcut)
-        for item in rest
-    ]
-    return used, tuple(layers)
+def _directions(n: int, rng: np.random.Generator) -> Array:
+    """Return unit vectors at random, (n, 3)."""
+    direction = rng.normal(size=(n, 3))
+    return direction / np.linalg.norm(direction, axis=1)[:, None]
 
 
 def _likelihood(r: Array, neighbour_type: int, environments: Environments) -> Array:

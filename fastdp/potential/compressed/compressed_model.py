@@ -1,7 +1,7 @@
 """The compressed form of a Deep Potential: spline coefficients, projector, fitting network.
 
     τ_c = (A L)ᵀ M_0 + Lᵀ const (c = 0),  (B L)ᵀ M_c (c = 1…3)
-    E_α = F'_α( τ_p · T_l )        or        F'_α( upper triangle of τ τᵀ )
+    E_α = F'_α( τ_p · T_l )        or        F'_α( upper triangle of τ τᵀ )        or        F'_α( τ_p0 )
 
 with M the spline moments of the neighbours, A and B the spline coefficients of the radial functions, L
 and R the oblique projector T → R Lᵀ T, and R absorbed by the first layer of F'.
@@ -10,7 +10,7 @@ and R the oblique projector T → R Lᵀ T, and R absorbed by the first layer of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fastdp.errors import CheckpointError
 from fastdp.model.description import Array, Shortcut
 from fastdp.potential.compressed.splines import RadialBasis
+from fastdp.potential.compressed.triple_basis import TripleForm
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,16 +49,19 @@ class CompressedCentre:
 
     Attributes
     ----------
-    radial, angular : (n_types·N, q) float64
-        A L and B L, divided by N_sel; rows run over neighbour type, then basis function.
+    radial, angular : (columns, q) float64
+        A L and B L, divided by N_sel; rows run over neighbour type, then basis function, then over those of
+        triples.
     constant : (q,) float64
         Lᵀ const.
     axis_matrix : (q, M) float64 or None
         Row p, column l: R_lp, so that T_l = Σ_p R_lp τ_p; None if the network takes the Gram matrix.
     layers : tuple of FactoredLayer
-        The first takes τ_p·T_l (p slow, l fast), or the upper triangle of τ τᵀ row by row.
+        The first takes τ_p·T_l (p slow, l fast), or the upper triangle of τ τᵀ row by row, or τ_p0.
     bias : float
         eV.
+    sums : bool
+        Whether the network takes τ_p0, without any product: descriptors of distances only. `angular` is zero.
     """
 
     radial: Array
@@ -66,11 +70,33 @@ class CompressedCentre:
     axis_matrix: Array | None
     layers: tuple[FactoredLayer, ...]
     bias: float
+    sums: bool = False
 
     @property
     def rank(self) -> int:
         """q, the number of channels kept."""
         return int(self.radial.shape[1])
+
+    def as_products(self) -> CompressedCentre | None:
+        """Return the same with products: sums are those with a channel that is always (1, 0, 0, 0).
+
+        None if the first layer adds its own input, which then has one number more.
+        """
+        if not self.sums:
+            return self
+        first, *rest = self.layers
+        if first.shortcut != "none":
+            return None
+        nothing = np.zeros((len(self.radial), 1))
+        first = replace(first, left=np.vstack((first.left, np.zeros((1, first.left.shape[1])))))
+        return CompressedCentre(
+            np.hstack((self.radial, nothing)),
+            np.hstack((self.angular, nothing)),
+            np.append(self.constant, 1.0),
+            np.eye(self.rank + 1)[:, -1:],
+            (first, *rest),
+            self.bias,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +111,14 @@ class CompressedModel:
         Symmetric: the pair (α, β) and (β, α) share a basis. All have the same degree and size.
     centres : tuple of CompressedCentre
         By type.
+    triples : TripleForm or None
+        Of a three-body part; its moments come behind those of pairs.
     """
 
     cutoff: float
     bases: tuple[tuple[RadialBasis, ...], ...]
     centres: tuple[CompressedCentre, ...]
+    triples: TripleForm | None = None
 
     @property
     def n_types(self) -> int:
@@ -103,15 +132,22 @@ class CompressedModel:
 
     @property
     def n_functions(self) -> int:
-        """N, number of basis functions for each neighbour type."""
+        """N, number of basis functions for each neighbour type; 0 if there are triples only."""
         return self.bases[0][0].n_functions
+
+    @property
+    def columns(self) -> int:
+        """Number of moments, for each component."""
+        of_triples = 0 if self.triples is None else self.triples.columns
+        return self.n_types * self.n_functions + of_triples
 
     @property
     def multiply_adds(self) -> Array:
         """Multiply-adds of the GEMMs for one atom of each type, forwards and backwards, (n_types,)."""
         totals = []
         for centre in self.centres:
-            total = 2 * 4 * centre.radial.size
+            of_pairs = self.n_types * self.n_functions * centre.rank
+            total = 2 * (centre.radial.size + (0 if centre.sums else 3 * of_pairs))
             if centre.axis_matrix is not None:
                 total += 2 * 4 * centre.axis_matrix.size
             for layer in centre.layers:
@@ -128,12 +164,16 @@ class CompressedModel:
             "shortest": np.array([[b.shortest for b in row] for row in self.bases]),
             "softness": np.array([[b.softness for b in row] for row in self.bases]),
         }
+        if self.triples is not None:
+            result |= self.triples.arrays()
         for alpha, centre in enumerate(self.centres):
             prefix = f"centre_{alpha}/"
             result[prefix + "radial"] = centre.radial
             result[prefix + "angular"] = centre.angular
             result[prefix + "constant"] = centre.constant
             result[prefix + "bias"] = np.array(centre.bias)
+            if centre.sums:
+                result[prefix + "sums"] = np.array(True)
             if centre.axis_matrix is not None:
                 result[prefix + "axis_matrix"] = centre.axis_matrix
             for k, layer in enumerate(centre.layers):
@@ -168,7 +208,8 @@ class CompressedModel:
                 )
                 for a in range(n_types)
             )
-            return cls(cutoff, bases, tuple(_centre(arrays, f"centre_{a}/") for a in range(n_types)))
+            centres = tuple(_centre(arrays, f"centre_{a}/") for a in range(n_types))
+            return cls(cutoff, bases, centres, TripleForm.from_arrays(arrays, degree))
         except KeyError as error:
             raise CheckpointError(f"the compressed potential lacks {error}") from error
 
@@ -195,4 +236,5 @@ def _centre(arrays: Mapping[str, NDArray], prefix: str) -> CompressedCentre:
         arrays.get(prefix + "axis_matrix"),
         tuple(layers),
         float(arrays[prefix + "bias"]),
+        prefix + "sums" in arrays,
     )

@@ -9,10 +9,12 @@ leave room for whole panels and, where blocks of eight are read from any column 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdp.parallel.symbols import by_symbol, call_at, inner, load
+from fastdp.parallel.symbols import call_at, inner, load
 from fastdp.potential.compressed.activation_kernels import load_activation
 from fastdp.potential.compressed.clock import ACTIVATIONS, LAYERS, PRODUCTS, PROJECTION, begin, lap
 from fastdp.potential.compressed.matrix_kernels import (
@@ -36,7 +38,8 @@ from fastdp.potential.compressed.simd import (
 
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
-# Columns of the table of types; RADIAL … AXIS_BACK are places in the flat array, the strides those of rows.
+# Columns of the table of types; NETWORK is the address of the function for a chunk, which `load_network`
+# fills in, RADIAL … AXIS_BACK are places in the flat array, the strides those of rows.
 (
     RANK,
     RANK_STRIDE,
@@ -54,8 +57,10 @@ _FAST = {"reassoc", "contract", "nsz", "arcp"}
     CONSTANT,
     AXIS_MATRIX,
     AXIS_BACK,
+    ANGULAR_COLUMNS,
+    NETWORK,
     TYPE_COLUMNS,
-) = range(17)
+) = range(19)
 # Columns of the table of layers; LEFT … THRESHOLD are places in the flat array, FUNCTION is the address of
 # the activation's kernel, which `load_network` fills in.
 (
@@ -78,7 +83,7 @@ _FAST = {"reassoc", "contract", "nsz", "arcp"}
     LAYER_COLUMNS,
 ) = range(17)
 # Values of PRODUCT.
-AXIS_PRODUCT, GRAM_PRODUCT = range(2)
+AXIS_PRODUCT, GRAM_PRODUCT, NO_PRODUCT = range(3)
 # Values of SHORTCUT.
 SHORTCUT_CODES = {"none": 0, "identity": 1, "doubling": 2}
 _IDENTITY, _DOUBLING = 1, 2
@@ -329,7 +334,7 @@ def chunk_energy_and_gradient(
     n : int
         Atoms in the chunk, all of type `alpha`.
     columns : int
-        P = n_types·N.
+        P = n_types·N, and those of triples.
     moments : (rows·4·stride,) float32 or float64
         In: M of each atom, (P, 4). Out: ∂E_i/∂M of each atom, (4, stride) with P columns used.
     work : (size,)
@@ -383,7 +388,7 @@ def chunk_energy_and_gradient(
             4,
             parameters,
             row[ANGULAR],
-            columns,
+            row[ANGULAR_COLUMNS],
             q,
             work,
             tau_at + stride,
@@ -480,7 +485,7 @@ def chunk_energy_and_gradient(
             parameters,
             row[ANGULAR_BACK],
             q,
-            columns,
+            row[ANGULAR_COLUMNS],
             moments,
             out,
             per_atom,
@@ -490,17 +495,24 @@ def chunk_energy_and_gradient(
     lap(clock, PROJECTION, now)
 
 
-call_chunk_energy_and_gradient = by_symbol(chunk_energy_and_gradient)
+def load_network(
+    type_table: NDArray, layers: NDArray, parameters: NDArray, chunk: Any = chunk_energy_and_gradient
+) -> None:
+    """Make the function for a chunk ready for parameters of this type, and fill in `NETWORK` and `FUNCTION`.
 
-
-def load_network(type_table: NDArray, layers: NDArray, parameters: NDArray) -> None:
-    """Make `call_chunk_energy_and_gradient` ready for parameters of this type, and fill in `FUNCTION`."""
+    Parameters
+    ----------
+    type_table, layers, parameters
+        Of the packed model.
+    chunk : compiled function
+        What `NETWORK` is to be.
+    """
     load_products(parameters)
     for layer in layers:
         layer[FUNCTION] = load_activation(int(layer[ACTIVATION]), parameters)
     empty = parameters[:0]
     nothing = np.zeros(0), np.zeros(0, np.int64)
-    load(chunk_energy_and_gradient, 0, 0, type_table, layers, parameters, 0, empty, empty, *nothing)
+    type_table[:, NETWORK] = load(chunk, 0, 0, type_table, layers, parameters, 0, empty, empty, *nothing)
 
 
 def chunk_work_size(n: int, type_row: np.ndarray, layers: np.ndarray) -> int:

@@ -20,6 +20,14 @@ from fastdp.potential.compressed.pair_kernels import (
 )
 from fastdp.potential.compressed.simd import BLOCK
 from fastdp.potential.compressed.splines import segment_polynomials
+from fastdp.potential.compressed.triple_basis import TripleForm
+from fastdp.potential.compressed.triple_kernels import (
+    SOFTNESS_SQUARED,
+    TRIPLE_COLUMNS,
+    TRIPLE_INVERSE_SPACING,
+    TRIPLE_ORIGIN,
+)
+from fastdp.potential.compressed.triple_neighbours import CUTOFF, INNER, PROTECTION, SWITCH_COLUMNS, WIDTH
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,10 @@ class PackedModel:
         Matrices in panels for this machine, once for the way forwards and once, transposed, for that back.
     bias : (n_types,) float64
         eV.
+    switch : (SWITCH_COLUMNS,) float64
+        Of the three-body part, as are the following; empty if there is none.
+    scales : (n_types, n_types) float64
+    triple_tables : (n_types, n_pairs, TRIPLE_COLUMNS) float64
     """
 
     polynomials: NDArray
@@ -44,6 +56,9 @@ class PackedModel:
     layers: NDArray[np.int64]
     parameters: NDArray
     bias: NDArray[np.float64]
+    switch: NDArray[np.float64]
+    scales: NDArray[np.float64]
+    triple_tables: NDArray[np.float64]
 
 
 def pack(model: CompressedModel, dtype: DTypeLike) -> PackedModel:
@@ -81,16 +96,21 @@ def pack(model: CompressedModel, dtype: DTypeLike) -> PackedModel:
         row[layout.RANK_STRIDE] = stored_width(centre.rank, dtype) + BLOCK
         row[layout.WIDTH] = width
         row[layout.WIDTH_STRIDE] = padded(width + BLOCK, BLOCK)
+        row[layout.ANGULAR_COLUMNS] = model.n_types * model.n_functions
         row[layout.FIRST_LAYER] = len(layers)
         row[layout.N_LAYERS] = len(centre.layers)
         for place, back, values in (
             (layout.RADIAL, layout.RADIAL_BACK, centre.radial),
-            (layout.ANGULAR, layout.ANGULAR_BACK, centre.angular),
+            (layout.ANGULAR, layout.ANGULAR_BACK, centre.angular[: row[layout.ANGULAR_COLUMNS]]),
         ):
+            if centre.sums and place == layout.ANGULAR:
+                continue
             row[place] = add(panels(values, dtype, strided=True))
             row[back] = add(panels(values.T, dtype, strided=True))
         row[layout.CONSTANT] = add(centre.constant)
-        if centre.axis_matrix is None:
+        if centre.sums:
+            row[layout.PRODUCT] = layout.NO_PRODUCT
+        elif centre.axis_matrix is None:
             row[layout.PRODUCT] = layout.GRAM_PRODUCT
         else:
             row[layout.PRODUCT] = layout.AXIS_PRODUCT
@@ -132,4 +152,19 @@ def pack(model: CompressedModel, dtype: DTypeLike) -> PackedModel:
         layers=np.array(layers),
         parameters=np.concatenate(chunks).astype(dtype),
         bias=np.array([centre.bias for centre in model.centres]),
+        **_triples(model.triples),
     )
+
+
+def _triples(form: TripleForm | None) -> dict[str, NDArray[np.float64]]:
+    if form is None:
+        return {"switch": np.zeros(0), "scales": np.zeros((0, 0)), "triple_tables": np.zeros((0, 0, 0))}
+    tables = np.zeros((len(form.bases), len(form.bases[0]), TRIPLE_COLUMNS))
+    for of_centre, bases in zip(tables, form.bases, strict=True):
+        for row, basis in zip(of_centre, bases, strict=True):
+            row[SOFTNESS_SQUARED] = basis.softness**2
+            row[TRIPLE_ORIGIN] = basis.origin
+            row[TRIPLE_INVERSE_SPACING] = basis.inverse_spacing
+    switch = np.zeros(SWITCH_COLUMNS)
+    switch[[INNER, CUTOFF, WIDTH, PROTECTION]] = form.inner, form.cutoff, form.width, form.protection
+    return {"switch": switch, "scales": np.ascontiguousarray(form.scale), "triple_tables": tables}

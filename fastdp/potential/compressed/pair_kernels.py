@@ -189,6 +189,12 @@ def basis_weights_and_slopes(n, polynomials, table, fraction, inverse_r, factor,
     inverse_spacing = fraction.dtype.type(table[INVERSE_SPACING])
     for j in range(n):
         factor[j] = inverse_spacing * _coordinate_slope(one / inverse_r[j], softness)
+    basis_weights_with_factor(n, polynomials, fraction, factor, weight, slope)
+
+
+@inner(fastmath=_FAST, error_model="numpy")
+def basis_weights_with_factor(n, polynomials, fraction, factor, weight, slope):
+    """Fill `weight[m, j]` as `basis_weights` and `slope[m, j]` with its derivative times `factor[j]`."""
     for j in range(0, n, BLOCK):
         t = load_block(fraction, j)
         scale = load_block(factor, j)

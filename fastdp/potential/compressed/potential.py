@@ -12,12 +12,17 @@ from numpy.typing import NDArray
 from fastdp.errors import BackendError
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential, Precision
+from fastdp.potential.compressed import step_kernels, triple_step_kernels
 from fastdp.potential.compressed.chunks import cut_into_chunks
 from fastdp.potential.compressed.clock import SECTIONS
 from fastdp.potential.compressed.closest_pair import closest_pair_error
 from fastdp.potential.compressed.compressed_model import CompressedModel
 from fastdp.potential.compressed.matrix_kernels import ROWS_PADDED_TO, padded, stored_width
-from fastdp.potential.compressed.network_kernels import chunk_work_size, load_network
+from fastdp.potential.compressed.network_kernels import (
+    chunk_energy_and_gradient,
+    chunk_work_size,
+    load_network,
+)
 from fastdp.potential.compressed.packing import pack
 from fastdp.potential.compressed.pair_kernels import DEGREE, ORDER, group_rows
 from fastdp.potential.compressed.simd import BLOCK
@@ -27,9 +32,10 @@ from fastdp.potential.compressed.step_kernels import (
     EVALUATE_FIRST,
     PAIR_INTEGERS,
     PAIR_REALS,
-    load_step_kernel,
-    run_parts,
 )
+from fastdp.potential.compressed.sum_kernels import chunk_of_sums
+from fastdp.potential.compressed.triple_kernels import TILE
+from fastdp.potential.compressed.triple_scratch import TripleScratch
 
 ATOMS_PER_CHUNK = 48
 """Largest chunk: large enough for the GEMMs to reach their rate, small enough that the arrays of a chunk stay
@@ -66,6 +72,9 @@ class CompressedPotential(Potential):
         self.precision = precision
         self._dtype = DTYPES[precision]
         self._packed = pack(model, self._dtype)
+        self._triples = None if model.triples is None else TripleScratch(model.triples, self._packed)
+        self._steps = step_kernels if model.triples is None else triple_step_kernels
+        self._network = chunk_of_sums if model.centres[0].sums else chunk_energy_and_gradient
         self._neighbours: VerletList | None = None
         self._build = -1
         self._threads = 0
@@ -180,11 +189,13 @@ class CompressedPotential(Potential):
             self._virials,
             self._too_close,
             self._clocks,
+            *(() if self._triples is None else self._triples.arguments),
         )
+        run_parts = self._steps.run_parts
         inner, outer = self._bounds
         if not self._loaded:
-            load_network(packed.type_table, packed.layers, packed.parameters)
-            load_step_kernel(inner, *arguments)
+            load_network(packed.type_table, packed.layers, packed.parameters, self._network)
+            self._steps.load_step_kernel(inner, *arguments)
             self._loaded = True
         run_parts(EVALUATE_FIRST, inner, *arguments)
         if between is not None:
@@ -250,13 +261,16 @@ class CompressedPotential(Potential):
         largest = max((int(stop - start) for start, stop, _ in self._chunks), default=0)
         work = max(chunk_work_size(largest, row, packed.layers) for row in packed.type_table)
         pairs = (n_types, self._capacity)
-        stride = stored_width(n_types * self.model.n_functions, self._dtype)
+        stride = stored_width(self.model.columns, self._dtype)
         rows = padded(largest, ROWS_PADDED_TO)
+        weights = self._capacity if self._triples is None else max(self._capacity, TILE)
         self._counts = np.zeros((threads, largest, n_types), np.int64)
         self._integers = np.zeros((threads, largest, PAIR_INTEGERS, *pairs), np.int32)
         self._reals = np.zeros((threads, largest, PAIR_REALS, *pairs), self._dtype)
-        self._weights = np.zeros((threads, 2 * ORDER + 1, self._capacity), self._dtype)
+        self._weights = np.zeros((threads, 2 * ORDER + 1, weights), self._dtype)
         self._gradients = np.zeros((threads, self._capacity, 4), self._dtype)
         self._moments = np.zeros((threads, rows * 4 * stride), self._dtype)
         self._q = np.zeros((threads, stride, 4), self._dtype)
         self._work = np.zeros((threads, work), self._dtype)
+        if self._triples is not None:
+            self._triples.allocate(threads, largest, self._capacity)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numba import njit, prange
 
-from fastdp.parallel.symbols import by_symbol_held, hold, inner, load
+from fastdp.parallel.symbols import by_symbol_held, call_at, hold, inner, load
 from fastdp.potential.compressed.clock import (
     FORCES,
     MOMENTS,
@@ -15,10 +15,7 @@ from fastdp.potential.compressed.clock import (
     begin,
     lap,
 )
-from fastdp.potential.compressed.network_kernels import (
-    call_chunk_energy_and_gradient,
-    padded_rows,
-)
+from fastdp.potential.compressed.network_kernels import NETWORK, padded_rows
 from fastdp.potential.compressed.pair_kernels import (
     DEGREE,
     ORDER,
@@ -41,6 +38,24 @@ EVALUATE_FIRST, EVALUATE, ADD = range(3)
 X, Y, Z, FRACTION, INVERSE_R, PAIR_REALS = range(6)
 # First index of the integers kept for each pair.
 INDEX, INTERVAL, PAIR_INTEGERS = range(3)
+
+
+@inner(error_model="numpy")
+def add_part(part, part_forces, forces):
+    """Add the sums of all parts for a share of the atoms, always in the same order."""
+    n_parts = part_forces.shape[0]
+    n_rows = part_forces.shape[1]
+    for i in range(part * n_rows // n_parts, (part + 1) * n_rows // n_parts):
+        x = part_forces[0, i, 1]
+        y = part_forces[0, i, 2]
+        z = part_forces[0, i, 3]
+        for other in range(1, n_parts):
+            x += part_forces[other, i, 1]
+            y += part_forces[other, i, 2]
+            z += part_forces[other, i, 3]
+        forces[i, 0] = x
+        forces[i, 1] = y
+        forces[i, 2] = z
 
 
 @inner(cache=True, error_model="numpy")
@@ -80,19 +95,7 @@ def _part(
 ):
     """Do what one part has to do; arguments as `run_parts`."""
     if task == ADD:
-        n_parts = part_forces.shape[0]
-        n_rows = part_forces.shape[1]
-        for i in range(part * n_rows // n_parts, (part + 1) * n_rows // n_parts):
-            x = part_forces[0, i, 1]
-            y = part_forces[0, i, 2]
-            z = part_forces[0, i, 3]
-            for other in range(1, n_parts):
-                x += part_forces[other, i, 1]
-                y += part_forces[other, i, 2]
-                z += part_forces[other, i, 3]
-            forces[i, 0] = x
-            forces[i, 1] = y
-            forces[i, 2] = z
+        add_part(part, part_forces, forces)
         return
     if task == EVALUATE_FIRST:
         part_forces[part, :, :] = 0.0
@@ -158,7 +161,8 @@ def _part(
                     count[b], interval[b], weight, real[X, b], real[Y, b], real[Z, b], per_atom[b]
                 )
                 now = lap(clock, MOMENTS, now)
-        call_chunk_energy_and_gradient(
+        call_at(
+            type_table[alpha, NETWORK],
             (
                 n,
                 alpha,
@@ -170,7 +174,7 @@ def _part(
                 work_buffer[part],
                 energies[lowest : lowest + n],
                 clock,
-            )
+            ),
         )
         virials[chunk, :] = 0.0
         now = begin(clock)

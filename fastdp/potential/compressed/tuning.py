@@ -186,8 +186,8 @@ def compress(
         tolerance,
         choice.degree,
         choice.n_functions,
-        tuple(centre.rank for centre in model.centres),
-        description.descriptor.n_channels,
+        tuple(centre.rank - compressor.channels.has_one for centre in model.centres),
+        compressor.channels.n_channels,
         tuple(float(count) for count in model.multiply_adds),
         tuple(
             2.0 * sum(layer.weight.size for layer in network.layers)
@@ -251,6 +251,11 @@ def _choose(compressor: Compressor, probes: Sequence[Probe], tolerance: float, s
         size = _first(SIZES, lambda n: accepted(replace(choice, n_functions=n)), near=size)  # noqa: B023
         if size is not None:
             choice = replace(choice, n_functions=SIZES[size])
+            if compressor.triples is not None and compressor.channels.has_pairs:
+                # The three-body part needs more functions than the others, which are cheaper with fewer.
+                choice = replace(choice, n_triples=SIZES[size])
+                fewer = _first(SIZES, lambda n: accepted(replace(choice, n_functions=n)))  # noqa: B023
+                choice = choice if fewer is None else replace(choice, n_functions=SIZES[fewer])
             candidates.append((_cost(choice, compressor, shares), thin, choice))
     if not candidates:
         raise InputError(

@@ -22,9 +22,10 @@ def without_added_tables(description: DeepPotential) -> tuple[DeepPotential, tup
     part = description.pair_part
     if part is None or part.switch is not None:
         return description, ()
-    origin = description.origin
-    terms = tuple(
-        TableTerm(origin.path, origin.sha256, table, np.any(table.coefficients != 0.0, axis=(2, 3)))
-        for table in part.tables
-    )
-    return replace(description, pair_part=None), terms
+    origin, terms = description.origin, []
+    for table in part.tables:
+        # Half of a pair's energy is of either type's column; terms have one energy for both.
+        shared = 0.5 * (table.coefficients + table.coefficients.swapaxes(0, 1))
+        acts = np.any(shared != 0.0, axis=(2, 3))
+        terms.append(TableTerm(origin.path, origin.sha256, replace(table, coefficients=shared), acts))
+    return replace(description, pair_part=None), tuple(terms)

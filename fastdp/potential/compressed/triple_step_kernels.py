@@ -1,0 +1,426 @@
+"""One evaluation over threads, as `step_kernels`, where the descriptor has a three-body part.
+
+The moments of pairs come first, if there are any, those of triples behind them; the network takes both alike.
+"""
+
+from __future__ import annotations
+
+from numba import njit, prange
+
+from fastdp.parallel.symbols import by_symbol_held, call_at, hold, inner, load
+from fastdp.potential.compressed.clock import (
+    FORCES,
+    MOMENTS,
+    NEIGHBOURS,
+    SLOPES,
+    SPLINES,
+    TRANSPOSITION,
+    begin,
+    lap,
+)
+from fastdp.potential.compressed.network_kernels import NETWORK, padded_rows
+from fastdp.potential.compressed.pair_kernels import (
+    DEGREE,
+    ORDER,
+    SHORTEST_SQUARED,
+    accumulate_moments,
+    basis_weights,
+    basis_weights_and_slopes,
+    columns_to_rows,
+    gather,
+    scatter_gradients,
+    spline_coordinates,
+    sum_virial,
+)
+from fastdp.potential.compressed.step_kernels import (
+    ADD,
+    EVALUATE_FIRST,
+    FRACTION,
+    INDEX,
+    INTERVAL,
+    INVERSE_R,
+    START,
+    STOP,
+    TYPE,
+    X,
+    Y,
+    Z,
+    add_part,
+)
+from fastdp.potential.compressed.triple_kernels import accumulate_triples, triple_gradients
+from fastdp.potential.compressed.triple_neighbours import prepare_neighbours, scatter_triples
+
+
+@inner(cache=True, error_model="numpy")
+def _part(
+    task,
+    part,
+    bounds,
+    chunks,
+    positions,
+    owner,
+    starts,
+    neighbours,
+    cutoff_squared,
+    n_functions,
+    polynomials,
+    pair_tables,
+    type_table,
+    layers,
+    parameters,
+    bias,
+    with_virial,
+    counts,
+    integers,
+    reals,
+    weights,
+    gradients,
+    moment_buffer,
+    q_buffer,
+    work_buffer,
+    energies,
+    part_forces,
+    forces,
+    virials,
+    too_close,
+    clocks,
+    switch,
+    scales,
+    triple_functions,
+    triple_tables,
+    kept_starts,
+    kept_index,
+    kept,
+    rho_rows,
+    by_rho,
+    tiles,
+    tile_integers,
+    rows,
+    copies,
+):
+    """Do what one part has to do; arguments as `run_parts`."""
+    if task == ADD:
+        add_part(part, part_forces, forces)
+        return
+    if task == EVALUATE_FIRST:
+        part_forces[part, :, :] = 0.0
+    n_types = type_table.shape[0]
+    n_intervals = n_functions - DEGREE
+    of_pairs = n_types * n_functions
+    columns = of_pairs + triple_tables.shape[1] * triple_functions
+    stride = q_buffer.shape[1]
+    q_of_atom = q_buffer[part]
+    weight = weights[part, :ORDER]
+    slope = weights[part, ORDER : 2 * ORDER]
+    factor = weights[part, 2 * ORDER]
+    gradient = gradients[part]
+    tile = tiles[part]
+    tile_interval = tile_integers[part]
+    clock = clocks[part]
+    for chunk in range(bounds[part], bounds[part + 1]):
+        lowest = chunks[chunk, START]
+        n = chunks[chunk, STOP] - lowest
+        alpha = chunks[chunk, TYPE]
+        moments = moment_buffer[part, : padded_rows(n) * 4 * stride]
+        too_close[chunk] = -1
+        now = begin(clock)
+        for a in range(n):
+            i = lowest + a
+            count = counts[part, a]
+            index = integers[part, a, INDEX]
+            interval = integers[part, a, INTERVAL]
+            real = reals[part, a]
+            mine = kept[part, a]
+            mine_starts = kept_starts[part, a]
+            per_atom = moments[a * 4 * stride : a * 4 * stride + columns * 4].reshape(columns, 4)
+            per_atom[:of_pairs, :] = 0.0
+            at = 0
+            for b in range(n_types):
+                count[b] = gather(
+                    neighbours[starts[i, b] : starts[i, b + 1]],
+                    positions,
+                    i,
+                    cutoff_squared,
+                    index[b],
+                    real[X, b],
+                    real[Y, b],
+                    real[Z, b],
+                )
+                now = lap(clock, NEIGHBOURS, now)
+                table = pair_tables[alpha, b]
+                nearest = spline_coordinates(
+                    count[b],
+                    n_intervals,
+                    table,
+                    real[X, b],
+                    real[Y, b],
+                    real[Z, b],
+                    interval[b],
+                    real[FRACTION, b],
+                    real[INVERSE_R, b],
+                )
+                if nearest < table[SHORTEST_SQUARED]:
+                    too_close[chunk] = i
+                mine_starts[b] = at
+                at = prepare_neighbours(
+                    at,
+                    count[b],
+                    index[b],
+                    real[X, b],
+                    real[Y, b],
+                    real[Z, b],
+                    real[INVERSE_R, b],
+                    switch,
+                    scales[alpha, b],
+                    mine,
+                    kept_index[part, a],
+                )
+                now = lap(clock, SPLINES, now)
+                if n_functions > 0:
+                    basis_weights(count[b], polynomials, real[FRACTION, b], weight)
+                    now = lap(clock, SPLINES, now)
+                    accumulate_moments(
+                        count[b],
+                        interval[b],
+                        weight,
+                        real[X, b],
+                        real[Y, b],
+                        real[Z, b],
+                        per_atom[b * n_functions : (b + 1) * n_functions],
+                    )
+                    now = lap(clock, MOMENTS, now)
+            mine_starts[n_types] = at
+            accumulate_triples(
+                mine_starts,
+                triple_functions,
+                polynomials,
+                triple_tables[alpha],
+                mine,
+                tile,
+                tile_interval,
+                weight,
+                rows[part],
+                copies[part],
+                per_atom[of_pairs:],
+            )
+            now = lap(clock, MOMENTS, now)
+        call_at(
+            type_table[alpha, NETWORK],
+            (
+                n,
+                alpha,
+                type_table,
+                layers,
+                parameters,
+                columns,
+                moments,
+                work_buffer[part],
+                energies[lowest : lowest + n],
+                clock,
+            ),
+        )
+        virials[chunk, :] = 0.0
+        now = begin(clock)
+        for a in range(n):
+            i = lowest + a
+            energies[i] += bias[alpha]
+            first = a * 4 * stride
+            if n_functions > 0:
+                columns_to_rows(of_pairs, moments, first, stride, q_of_atom)
+                now = lap(clock, TRANSPOSITION, now)
+                real = reals[part, a]
+                for b in range(n_types):
+                    m = counts[part, a, b]
+                    basis_weights_and_slopes(
+                        m,
+                        polynomials,
+                        pair_tables[alpha, b],
+                        real[FRACTION, b],
+                        real[INVERSE_R, b],
+                        factor,
+                        weight,
+                        slope,
+                    )
+                    now = lap(clock, SLOPES, now)
+                    scatter_gradients(
+                        m,
+                        integers[part, a, INTERVAL, b],
+                        integers[part, a, INDEX, b],
+                        owner,
+                        weight,
+                        slope,
+                        real[X, b],
+                        real[Y, b],
+                        real[Z, b],
+                        real[INVERSE_R, b],
+                        q_of_atom[b * n_functions : (b + 1) * n_functions],
+                        i,
+                        part_forces[part],
+                        gradient,
+                    )
+                    if with_virial:
+                        sum_virial(
+                            m,
+                            real[X, b],
+                            real[Y, b],
+                            real[Z, b],
+                            real[INVERSE_R, b],
+                            gradient,
+                            virials[chunk],
+                        )
+                    now = lap(clock, FORCES, now)
+            triple_gradients(
+                kept_starts[part, a],
+                triple_functions,
+                polynomials,
+                triple_tables[alpha],
+                kept[part, a],
+                tile,
+                tile_interval,
+                weight,
+                slope,
+                rows[part],
+                moments[first + of_pairs : first + columns],
+                rho_rows[part],
+                by_rho[part],
+            )
+            now = lap(clock, SLOPES, now)
+            scatter_triples(
+                kept_starts[part, a, n_types],
+                kept[part, a],
+                kept_index[part, a],
+                by_rho[part],
+                owner,
+                i,
+                part_forces[part],
+                with_virial,
+                virials[chunk],
+            )
+            now = lap(clock, FORCES, now)
+
+
+_call_part = by_symbol_held(_part)
+
+
+@njit(parallel=True, cache=True, error_model="numpy")
+def run_parts(
+    task,
+    bounds,
+    chunks,
+    positions,
+    owner,
+    starts,
+    neighbours,
+    cutoff_squared,
+    n_functions,
+    polynomials,
+    pair_tables,
+    type_table,
+    layers,
+    parameters,
+    bias,
+    with_virial,
+    counts,
+    integers,
+    reals,
+    weights,
+    gradients,
+    moment_buffer,
+    q_buffer,
+    work_buffer,
+    energies,
+    part_forces,
+    forces,
+    virials,
+    too_close,
+    clocks,
+    switch,
+    scales,
+    triple_functions,
+    triple_tables,
+    kept_starts,
+    kept_index,
+    kept,
+    rho_rows,
+    by_rho,
+    tiles,
+    tile_integers,
+    rows,
+    copies,
+):
+    """Fill atomic energies and sum forces on every atom, each part sums of its own; or add these sums.
+
+    Parameters
+    ----------
+    task … clocks
+        As `step_kernels.run_parts`; `n_functions` may be 0, where there are triples only.
+    switch : (SWITCH_COLUMNS,) float64
+    scales : (n_types, n_types) float64
+        1/σ, 0 for a neighbour that does not count.
+    triple_functions : int
+        N of each pair of neighbours' types.
+    triple_tables : (n_types, n_pairs, TRIPLE_COLUMNS) float64
+    kept_starts : (n_parts, n_chunk, n_types + 1) int64
+        Scratch, as are the following.
+    kept_index : (n_parts, n_chunk, capacity) int32
+    kept : (n_parts, n_chunk, TRIPLE_REALS, capacity)
+    rho_rows, by_rho : (n_parts, capacity, 4)
+    tiles : (n_parts, TILE_REALS, TILE)
+    tile_integers : (n_parts, TILE) int32
+    rows : (n_parts, TILE, 3) int64
+    copies : (n_parts, COPIES·N)
+    """
+    held = hold(
+        (
+            bounds,
+            chunks,
+            positions,
+            owner,
+            starts,
+            neighbours,
+            cutoff_squared,
+            n_functions,
+            polynomials,
+            pair_tables,
+            type_table,
+            layers,
+            parameters,
+            bias,
+            with_virial,
+            counts,
+            integers,
+            reals,
+            weights,
+            gradients,
+            moment_buffer,
+            q_buffer,
+            work_buffer,
+            energies,
+            part_forces,
+            forces,
+            virials,
+            too_close,
+            clocks,
+            switch,
+            scales,
+            triple_functions,
+            triple_tables,
+            kept_starts,
+            kept_index,
+            kept,
+            rho_rows,
+            by_rho,
+            tiles,
+            tile_integers,
+            rows,
+            copies,
+        )
+    )
+    for part in prange(part_forces.shape[0]):
+        _call_part(task, part, held)
+
+
+def load_step_kernel(*arguments) -> None:
+    """Compile `run_parts` and what it calls, or load it, as `step_kernels.load_step_kernel`."""
+    load(_part, 0, 0, *arguments)
+    load(run_parts, 0, *arguments)
