@@ -69,6 +69,7 @@ def _part(
     layers,
     parameters,
     bias,
+    shares,
     with_virial,
     counts,
     integers,
@@ -104,6 +105,7 @@ def _part(
         return
     if task == EVALUATE_FIRST:
         part_forces[part, :, :] = 0.0
+    shared = shares.shape[0] > 0
     n_types = type_table.shape[0]
     n_intervals = n_functions - DEGREE
     of_pairs = n_types * n_functions
@@ -136,8 +138,9 @@ def _part(
             per_atom[:of_pairs, :] = 0.0
             at = 0
             for b in range(n_types):
+                last = starts[i, b] if shared and shares[i] == 0.0 else starts[i, b + 1]
                 count[b] = gather(
-                    neighbours[starts[i, b] : starts[i, b + 1]],
+                    neighbours[starts[i, b] : last],
                     positions,
                     i,
                     cutoff_squared,
@@ -225,6 +228,9 @@ def _part(
             i = lowest + a
             energies[i] += bias[alpha]
             first = a * 4 * stride
+            if shared and shares[i] != 1.0:
+                # Gradients are linear in ∂E_i/∂M.
+                moments[first : first + 4 * stride] *= moments.dtype.type(shares[i])
             if n_functions > 0:
                 columns_to_rows(of_pairs, moments, first, stride, q_of_atom)
                 now = lap(clock, TRANSPOSITION, now)
@@ -319,6 +325,7 @@ def run_parts(
     layers,
     parameters,
     bias,
+    shares,
     with_virial,
     counts,
     integers,
@@ -386,6 +393,7 @@ def run_parts(
             layers,
             parameters,
             bias,
+            shares,
             with_virial,
             counts,
             integers,
