@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 
 Array = NDArray[np.float64]
 
@@ -82,6 +81,9 @@ def table_of_columns(distances: Array, columns: Array, cutoff: float | None = No
     -------
     PairTableData
     """
+    # Who reads models has no need of it, and it takes a tenth of a second to import.
+    from scipy.interpolate import CubicSpline
+
     spacing = float(distances[1] - distances[0])
     end = float(distances[-1])
     cutoff = end if cutoff is None else cutoff
@@ -101,6 +103,8 @@ def table_of_columns(distances: Array, columns: Array, cutoff: float | None = No
 
 def _extended(distances: Array, columns: Array, spacing: float, cutoff: float) -> tuple[Array, Array]:
     """Return the columns continued to the cutoff."""
+    from scipy.interpolate import CubicSpline
+
     end = float(distances[-1])
     missing = int(np.ceil(cutoff / spacing - distances[0] / spacing)) - (len(distances) - 1)
     if missing <= 0:
