@@ -9,6 +9,7 @@ import pytest
 from compressed import evaluate, frames, random_atoms, rms
 
 from fastdp.ase import FastDP
+from fastdp.errors import InputError
 from fastdp.model.readers.registry import read_model
 from fastdp.neighbours.partial import rows_of
 from fastdp.parallel.threads import available_threads, thread_limits
@@ -112,6 +113,22 @@ def test_force_error_on_files_of_the_trainer(shared, name):
         assert rms(expected.forces) > 100 * tolerance
         assert rms(found.forces - expected.forces) <= tolerance, key
         assert np.abs(found.virial - expected.virial).max() <= 10 * tolerance * len(atoms.types), key
+
+
+@pytest.mark.parametrize("name", ["se_e2_a without O-H", "se_e2_a and se_e2_r", "se_e3"])
+def test_a_type_without_neighbours_and_a_structure_without_any(native_file, name):
+    description = read_model(native_file(name))
+    open_space = np.zeros((3, 3)), np.zeros(3, bool)
+    positions = np.array([[0.0, 0, 0], [1.0, 0, 0], [0, 30.0, 0]])
+    atoms = Atoms(positions, np.array([1, 1, 0], np.int32), *open_space)
+    model, _ = compress(description, atoms, 1e-5)
+    expected = evaluate(ReferencePotential(description, every_neighbour=True), atoms)
+    found = evaluate(CompressedPotential(model), atoms)
+    assert rms(found.forces - expected.forces) <= 1e-5
+    np.testing.assert_allclose(found.atomic_energies, expected.atomic_energies, atol=1e-4)
+    apart = Atoms(30.0 * np.eye(3), np.array([0, 1, 1], np.int32), *open_space)
+    with pytest.raises(InputError, match="no two atoms of the structure are within"):
+        compress(description, apart, 1e-5)
 
 
 @pytest.mark.parametrize("name", SOME)

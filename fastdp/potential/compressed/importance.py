@@ -63,6 +63,8 @@ class Batch:
         """
         hood = self.neighbourhood
         n_pairs = len(hood.centre)
+        if n_pairs == 0:
+            return np.zeros(0, np.int64), np.zeros(0)
         squares = np.sum(self.pair_gradients**2, axis=1)
         counts = np.bincount(hood.centre, minlength=hood.n_centres)[hood.centre]
         sums = np.bincount(hood.centre, squares, hood.n_centres)[hood.centre]

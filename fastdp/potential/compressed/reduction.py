@@ -82,7 +82,7 @@ def input_features(tau: Array, axis_matrix: Array | None) -> Array:
     (n, width) float64
     """
     if axis_matrix is not None:
-        return np.einsum("ncp,ncl->npl", tau, tau @ axis_matrix).reshape(len(tau), -1)
+        return np.einsum("ncp,ncl->npl", tau, tau @ axis_matrix).reshape(len(tau), axis_matrix.size)
     rows, columns = np.triu_indices(tau.shape[2])
     return np.einsum("ncp,nck->npk", tau, tau)[:, rows, columns]
 
@@ -102,7 +102,7 @@ def input_tangents(tau: Array, tau_tangent: Array, axis_matrix: Array | None) ->
     if axis_matrix is not None:
         change = np.einsum("ncp,ncl->npl", tau_tangent, tau @ axis_matrix)
         change += np.einsum("ncp,ncl->npl", tau, tau_tangent @ axis_matrix)
-        return change.reshape(len(tau), -1)
+        return change.reshape(len(tau), axis_matrix.size)
     rows, columns = np.triu_indices(tau.shape[2])
     change = np.einsum("ncp,nck->npk", tau_tangent, tau)
     return (change + change.transpose(0, 2, 1))[:, rows, columns]

@@ -173,6 +173,12 @@ def compress(
             if not (name == "surface" and isolated):
                 changed = change(region, rng)
                 probes.append(make_probe(name, changed.atoms, description, changed.probed))
+    if not any(probe.neighbours.first[-1] for probe in probes):
+        raise InputError(
+            f"no two atoms of the structure are within {description.cutoff:g} Å, the model's cutoff: there "
+            "is nothing that a compressed potential could be measured on; start from a structure in which "
+            'atoms see each other, or use backend = "reference"'
+        )
     shortest = shortest_distances(description, [probe.neighbours for probe in probes])
     if nearest is not None:
         shortest = np.minimum(shortest, nearest)
