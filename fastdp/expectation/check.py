@@ -71,7 +71,8 @@ def keep_expectation(path: Path, inputs: Inputs, reporter: Reporter) -> None:
         If the file exists.
     """
     structure, table = inputs.structure, inputs.configuration.potential
-    reference = reference_with_terms(inputs.description, inputs.terms)
+    spins = structure.spins if inputs.description.spin is not None else None
+    reference = reference_with_terms(inputs.description, inputs.terms, spins=spins)
     neighbours = VerletList(reference.cutoff, 0.0, structure.cell, structure.periodic, inputs.types)
     neighbours.build(structure.positions)
     result = Evaluation.empty(structure.n_atoms)

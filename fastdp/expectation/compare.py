@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdp.errors import SimulationError
+from fastdp.errors import InputError, SimulationError
 from fastdp.expectation.expectation import Array, Expectation
 from fastdp.model.description import DeepPotential
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential
 from fastdp.potential.reference import ReferencePotential
+from fastdp.potential.spins import SpinPotential
 from fastdp.potential.sum import with_addends
 from fastdp.potential.terms.addends import make_addends
 from fastdp.potential.terms.base import Term
@@ -136,7 +137,7 @@ def compare(
     if types is None:
         assert expectation.symbols is not None
         types = match_types(expectation.symbols, description.type_names)
-    reference = reference_with_terms(description, terms)
+    reference = reference_with_terms(description, terms, spins=_spins(expectation, description))
     cutoff = max(potential.cutoff, reference.cutoff)
     neighbours = VerletList(cutoff, 0.0, expectation.cell, expectation.periodic, types)
     neighbours.build(expectation.positions)
@@ -160,11 +161,30 @@ def compare(
 
 
 def reference_with_terms(
-    description: DeepPotential, terms: Sequence[Term], *, every_neighbour: bool = False
+    description: DeepPotential,
+    terms: Sequence[Term],
+    *,
+    every_neighbour: bool = False,
+    spins: Array | None = None,
 ) -> Potential:
     """Return the model as trained with further terms, all by their definitions."""
-    potential = ReferencePotential(description, every_neighbour=every_neighbour)
+    potential: Potential
+    if spins is None:
+        potential = ReferencePotential(description, every_neighbour=every_neighbour)
+    else:
+        potential = SpinPotential(description, spins)
     return with_addends(potential, make_addends(terms, specified=True))
+
+
+def _spins(expectation: Expectation, description: DeepPotential) -> Array | None:
+    """Return the spins that an expectation is for, None for a model without."""
+    if description.spin is None:
+        return None
+    if expectation.spins is None:
+        raise InputError(
+            f"{expectation.name}: has no spins, and {description.origin.path} is a model of these"
+        )
+    return expectation.spins
 
 
 def _evaluate(potential: Potential, neighbours: VerletList) -> Evaluation | SimulationError:

@@ -38,6 +38,8 @@ class Expectation:
         eV.
     parameters : mapping of str to float64 array
         fparam and aparam that the answer was given for, where the file has them.
+    spins : (n_atoms, 3) float64 or None
+        That the answer is for, where the file has them.
     made_by : str
         Program that gave the answer; empty if unknown.
     rounded : bool
@@ -55,6 +57,7 @@ class Expectation:
     virial: Array | None = None
     atomic_energies: Array | None = None
     parameters: Mapping[str, Array] = field(default_factory=dict)
+    spins: Array | None = None
     made_by: str = ""
     rounded: bool = False
 

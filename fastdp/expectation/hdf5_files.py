@@ -1,9 +1,9 @@
 """Expectations as HDF5: one group for each frame.
 
 In a group: `positions` (n, 3) Å; `symbols`, or `types` as numbers into the type map; `cell` (3, 3) Å with the
-vectors as rows, absent for open boundaries; of the answer what is there of `energy` eV, `forces` eV/Å,
-`virial` eV and `atomic_energies` eV; `fparam` and `aparam` that it was given for. `periodic` (3,) where some
-directions are open and others not.
+vectors as rows, absent for open boundaries; `periodic` (3,) where some directions are open and others not;
+`spins` (n, 3) for a model with spins; of the answer what is there of `energy` eV, `forces` eV/Å, `virial` eV
+and `atomic_energies` eV; `fparam` and `aparam` that it was given for.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ def _frame(name: str, group: h5py.Group, made_by: str) -> Expectation:
         parameters={
             key: np.asarray(group[key], dtype=np.float64) for key in ("fparam", "aparam") if key in group
         },
+        spins=_array(name, group, "spins", (n, 3)),
         made_by=made_by,
         rounded=any(
             group[key].dtype == np.float32 for key in ("positions", "energy", "forces") if key in group
@@ -138,6 +139,8 @@ def write_hdf5(
         group["forces"] = evaluation.forces
         group["virial"] = evaluation.virial
         group["atomic_energies"] = evaluation.atomic_energies
+        if structure.spins is not None:
+            group["spins"] = structure.spins
         for name, values in parameters.items():
             if values is not None:
                 group[name] = np.asarray(values, dtype=np.float64)

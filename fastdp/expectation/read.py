@@ -92,4 +92,12 @@ def _ase_frames(path: Path) -> list[Expectation]:
 
 
 def _of_structure(name: str, structure: Structure) -> Expectation:
-    return Expectation(name, structure.symbols, None, structure.positions, structure.cell, structure.periodic)
+    return Expectation(
+        name,
+        structure.symbols,
+        None,
+        structure.positions,
+        structure.cell,
+        structure.periodic,
+        spins=structure.spins,
+    )

@@ -8,10 +8,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from graph_editing import set_constant
 
-from fastdp.errors import ModelError
+from fastdp.errors import ModelError, UnsupportedModelError
 from fastdp.expectation.expectation import Expectation
 from fastdp.expectation.hdf5_files import read_hdf5
+from fastdp.model.readers.graph_def import MESSAGES
 from fastdp.model.readers.registry import read_model
 from fastdp.model.summary import summarise
 from fastdp.neighbours.brute_force import all_pairs
@@ -88,6 +90,19 @@ def test_heads_of_a_checkpoint_are_told_apart_by_their_case_embedding() -> None:
     assert np.abs(low.forces - high.forces).max() > 1e-3
     with pytest.raises(ModelError, match="low, high"):
         read_model(FORMATS / "heads.pt")
+
+
+def test_an_energy_that_depends_on_the_orientation_is_refused(tmp_path: Path) -> None:
+    """Of `smooth_ex` without set_davg_zero, DeePMD-kit's own energy changes by 7e-6 eV in a rotation."""
+    graph = MESSAGES["GraphDef"]()
+    graph.ParseFromString((FORMATS / "smooth_ex.pb").read_bytes())
+    mean = np.zeros((2, 138, 4))
+    mean[..., 0] = 0.1
+    set_constant(graph, "descrpt_attr/t_avg", mean.reshape(2, -1))
+    path = tmp_path / "model.pb"
+    path.write_bytes(graph.SerializeToString())
+    with pytest.raises(UnsupportedModelError, match="the energy depends on the orientation"):
+        read_model(path)
 
 
 def test_the_frames_tell_descriptors_apart() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ase
 import ase.io
+import h5py
 import numpy as np
 import pytest
 from cases import INPUT, write_case
@@ -147,6 +148,21 @@ def test_a_resumed_run_has_the_spins_of_its_checkpoint(case):
     case.write_text(INPUT)
     assert main(["run", str(case), "--quiet", "--resume"]) == 0
     assert (case.parent / "out/thermo.csv").read_bytes() == whole
+
+
+def test_expectations_hold_spins(case, capsys):
+    kept = case.parent / "frame.h5"
+    assert main(["check", str(case), "--write-expectation", str(kept)]) == 0
+    assert main(["check", str(case), "--expect", str(kept)]) == 0
+    assert "all values of" in capsys.readouterr().out
+    with h5py.File(kept, "r+") as file:
+        file["start/spins"][0] = -file["start/spins"][0]
+    assert main(["check", str(case), "--expect", str(kept)]) == 6
+    assert "the reference" in capsys.readouterr().err
+    with h5py.File(kept, "r+") as file:
+        del file["start/spins"]
+    assert main(["check", str(case), "--expect", str(kept)]) == 2
+    assert "has no spins" in capsys.readouterr().err
 
 
 def test_spins_of_npy_folders_and_supercells(tmp_path):

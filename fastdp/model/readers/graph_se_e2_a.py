@@ -134,11 +134,12 @@ def _with_types(
     excluded = excluded_pairs(model, n_types)
     mean, spread = statistics
     of_pair, one_sided, smooth = _type_networks(model, n_types, padded, statistics)
-    if smooth and excluded:
+    # There an excluded neighbour has the rows' mean for each component, not zero.
+    if smooth and excluded and np.any(mean != 0.0):
         raise UnsupportedModelError(
-            f"{model.graph.source}: found excluded pairs together with smooth_type_embedding, which "
-            f"DeePMD-kit's "
-            "TensorFlow graphs evaluate in a way of their own and fastdp does not"
+            f"{model.graph.source}: found excluded pairs together with smooth_type_embedding and without "
+            "set_davg_zero: in such graphs of DeePMD-kit excluded neighbours push along x, y and z alike, "
+            "and the energy depends on the orientation; train with set_davg_zero"
         )
     rows: list[list[Embedding | None]] = []
     empty: list[list[Array]] = []
