@@ -145,7 +145,7 @@ def test_check_finds_the_same(name: str, case: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    "name", ["att_attn2.pb", "deepspin.pb", "dp4mask.pb", "pairwise_dprc.pb", "deepdipole.pb", "deepdos.pb"]
+    "name", ["att_attn2.pb", "dp4mask.pb", "pairwise_dprc.pb", "deepdipole.pb", "deepdos.pb"]
 )
 def test_unsupported_models_are_refused_by_the_part_that_was_found(
     name: str, case: Path, shared: Path, capsys: pytest.CaptureFixture[str]

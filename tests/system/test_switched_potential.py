@@ -14,7 +14,7 @@ from term_cases import thermo
 from fastdp.errors import BackendError, PairTooCloseError
 from fastdp.model.readers.registry import read_model
 from fastdp.neighbours.verlet_list import VerletList
-from fastdp.parallel.threads import thread_limits
+from fastdp.parallel.threads import available_threads, thread_limits
 from fastdp.potential.base import Evaluation
 from fastdp.potential.factory import make_potential
 from fastdp.potential.reference import ReferencePotential
@@ -94,7 +94,7 @@ def test_threads_and_updates_do_not_matter_to_the_switch() -> None:
         moved = structure.positions + generator.uniform(-0.1, 0.1, (12, 3))
         assert not neighbours.update(moved)
         results = []
-        for threads in (1, 2):
+        for threads in (1, min(2, available_threads())):
             with thread_limits(threads):
                 results.append(Evaluation.empty(12))
                 potential.evaluate(neighbours, results[-1])
