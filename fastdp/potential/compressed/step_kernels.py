@@ -184,7 +184,10 @@ def _part(
             columns_to_rows(columns, moments, a * 4 * stride, stride, q_of_atom)
             if shared and shares[i] != 1.0:
                 # Gradients are linear in Q.
-                q_of_atom[:columns] *= q_of_atom.dtype.type(shares[i])
+                share = q_of_atom.dtype.type(shares[i])
+                for p in range(columns):
+                    for c in range(4):
+                        q_of_atom[p, c] *= share
             now = lap(clock, TRANSPOSITION, now)
             real = reals[part, a]
             for b in range(n_types):

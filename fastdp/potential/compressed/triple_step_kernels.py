@@ -230,7 +230,9 @@ def _part(
             first = a * 4 * stride
             if shared and shares[i] != 1.0:
                 # Gradients are linear in ∂E_i/∂M.
-                moments[first : first + 4 * stride] *= moments.dtype.type(shares[i])
+                share = moments.dtype.type(shares[i])
+                for p in range(first, first + 4 * stride):
+                    moments[p] *= share
             if n_functions > 0:
                 columns_to_rows(of_pairs, moments, first, stride, q_of_atom)
                 now = lap(clock, TRANSPOSITION, now)
