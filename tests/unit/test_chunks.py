@@ -10,7 +10,7 @@ SEGMENTS = np.array([[0, 100, 0, 0], [100, 130, 0, 1], [130, 430, 1, 0], [430, 4
 
 @pytest.mark.parametrize("n_parts", [1, 2, 3, 7])
 def test_every_atom_is_dealt_once_in_the_stage_of_its_segment(n_parts):
-    chunks, bounds = cut_into_chunks(SEGMENTS, n_parts, 48)
+    chunks, bounds = cut_into_chunks(SEGMENTS, n_parts, 48, 12)
     dealt = [atom for start, stop, _ in chunks for atom in range(start, stop)]
     assert sorted(dealt) == list(range(431))
     assert (chunks[:, 1] - chunks[:, 0]).max() <= 48
@@ -24,18 +24,28 @@ def test_every_atom_is_dealt_once_in_the_stage_of_its_segment(n_parts):
 
 @pytest.mark.parametrize("n_parts", [2, 3, 7])
 def test_every_part_gets_an_equal_share_of_each_type(n_parts):
-    chunks, bounds = cut_into_chunks(SEGMENTS, n_parts, 48)
+    chunks, bounds = cut_into_chunks(SEGMENTS, n_parts, 48, 12)
     for start, stop, kind in ((0, 100, 0), (130, 430, 1)):
         shares = [
             sum(c[1] - c[0] for c in chunks[low:high] if c[2] == kind)
             for low, high in zip(bounds[0][:-1], bounds[0][1:], strict=True)
         ]
-        # Chunks of a segment differ by one atom at most, and each part has as many of them.
-        assert max(shares) - min(shares) <= -(-(stop - start) // (n_parts * 48))
+        assert sum(shares) == stop - start
+        assert max(shares) - min(shares) <= 1
+
+
+@pytest.mark.parametrize("n_parts", [1, 2, 3, 7])
+def test_few_rows_are_padded(n_parts):
+    chunks, bounds = cut_into_chunks(SEGMENTS, n_parts, 48, 12)
+    for low, high in zip(bounds[0][:-1], bounds[0][1:], strict=True):
+        for kind in (0, 1):
+            sizes = [stop - start for start, stop, found in chunks[low:high] if found == kind]
+            rows = sum(-(-size // 12) * 12 for size in sizes)
+            assert rows - sum(sizes) < 12
 
 
 def test_a_stage_without_atoms_is_empty():
-    chunks, (first, second) = cut_into_chunks(np.array([[0, 5, 0, 1]]), 2, 48)
+    chunks, (first, second) = cut_into_chunks(np.array([[0, 5, 0, 1]]), 2, 48, 12)
     assert list(first) == [0, 0, 0]
     assert list(second) == [0, 1, 2]
     assert len(chunks) == 2

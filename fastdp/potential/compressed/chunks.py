@@ -10,7 +10,7 @@ N_STAGES = 2
 
 
 def cut_into_chunks(
-    segments: NDArray[np.int64], n_parts: int, largest: int
+    segments: NDArray[np.int64], n_parts: int, largest: int, multiple: int
 ) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
     """Cut sorted atoms into chunks, so that every part gets an equal share of each segment.
 
@@ -23,7 +23,9 @@ def cut_into_chunks(
     n_parts : int
         Number of threads.
     largest : int
-        Number of atoms in the largest chunk.
+        Number of atoms in the largest chunk, a multiple of the next.
+    multiple : int
+        Rows of matrices are padded to it, so all chunks of a part but the last are multiples of it.
 
     Returns
     -------
@@ -37,13 +39,15 @@ def cut_into_chunks(
     for stage in range(N_STAGES):
         parts: list[list[tuple[int, int, int]]] = [[] for _ in range(n_parts)]
         for start, stop, alpha, _ in segments[segments[:, 3] == stage]:
-            n = int(stop - start)
-            if n == 0:
-                continue
-            count = min(n, n_parts * -(-n // (n_parts * largest)))
-            edges = start + (n * np.arange(count + 1)) // count
-            for c in range(count):
-                parts[c * n_parts // count].append((edges[c], edges[c + 1], alpha))
+            shares = start + ((stop - start) * np.arange(n_parts + 1)) // n_parts
+            for part, low, high in zip(parts, shares[:-1], shares[1:], strict=True):
+                units = -(-(high - low) // multiple)
+                count = -(-units * multiple // largest)
+                edges = low + multiple * ((units * np.arange(count + 1)) // max(count, 1))
+                part.extend(
+                    (int(first), int(min(last, high)), int(alpha))
+                    for first, last in zip(edges[:-1], edges[1:], strict=True)
+                )
         sizes = np.array([0, *(len(part) for part in parts)])
         bounds.append(len(chunks) + np.cumsum(sizes))
         chunks.extend(chunk for part in parts for chunk in part)

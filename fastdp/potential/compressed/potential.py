@@ -227,7 +227,7 @@ class CompressedPotential(Potential):
         segments = neighbours.segments
         if threads != self._threads or not np.array_equal(segments, self._segments):
             self._segments = segments.copy()
-            self._chunks, self._bounds = cut_into_chunks(segments, threads, ATOMS_PER_CHUNK)
+            self._chunks, self._bounds = cut_into_chunks(segments, threads, ATOMS_PER_CHUNK, ROWS_PADDED_TO)
             self._too_close = np.full(len(self._chunks), -1, np.int64)
             self._virials = np.zeros((len(self._chunks), 9))
             self._capacity = 0
