@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
+from fastdp.parallel.symbols import outer
 
 
-@njit("void(f8[:,::1], f8[:,::1], f8[::1], f8)", cache=True)
+@outer("void(f8[:,::1], f8[:,::1], f8[::1], f8)", cache=True)
 def kick(velocities, forces, inverse_masses, duration):
     """Change velocities by `duration` × force × `inverse_masses`."""
     for i in range(velocities.shape[0]):
@@ -21,7 +21,7 @@ def kick(velocities, forces, inverse_masses, duration):
             velocities[i, c] += factor * forces[i, c]
 
 
-@njit("void(f8[:,::1], f8[:,::1], f8[:,::1], f8[::1], f8, f8)", cache=True)
+@outer("void(f8[:,::1], f8[:,::1], f8[:,::1], f8[::1], f8, f8)", cache=True)
 def kick_and_drift(positions, velocities, forces, inverse_masses, kick_duration, drift_duration):
     """`kick`, then move each atom with its new velocity: one pass over memory for both."""
     for i in range(velocities.shape[0]):
@@ -31,7 +31,7 @@ def kick_and_drift(positions, velocities, forces, inverse_masses, kick_duration,
             positions[i, c] += drift_duration * velocities[i, c]
 
 
-@njit("void(f8[:,::1], f8)", cache=True)
+@outer("void(f8[:,::1], f8)", cache=True)
 def scale(array, factor):
     """Multiply all rows of `array` by `factor`."""
     for i in range(array.shape[0]):
@@ -39,7 +39,7 @@ def scale(array, factor):
             array[i, c] *= factor
 
 
-@njit("f8(f8[:,::1], f8[::1])", cache=True)
+@outer("f8(f8[:,::1], f8[::1])", cache=True)
 def sum_mass_speed_squared(velocities, masses):
     """Return Σ m v²."""
     total = 0.0
@@ -49,7 +49,7 @@ def sum_mass_speed_squared(velocities, masses):
     return total
 
 
-@njit("void(f8[:,::1], f8[::1], f8[:,::1])", cache=True)
+@outer("void(f8[:,::1], f8[::1], f8[:,::1])", cache=True)
 def sum_mass_velocity_products(velocities, masses, result):
     """Set `result` to Σ m v vᵀ."""
     result[:] = 0.0
@@ -59,7 +59,7 @@ def sum_mass_velocity_products(velocities, masses, result):
                 result[a, b] += masses[i] * velocities[i, a] * velocities[i, b]
 
 
-@njit("i8(f8[:,::1])", cache=True)
+@outer("i8(f8[:,::1])", cache=True)
 def count_non_finite(array):
     """Return how many entries of `array` are NaN or infinite."""
     count = 0

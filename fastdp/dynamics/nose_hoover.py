@@ -41,7 +41,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from fastdp.dynamics import chain
@@ -52,6 +51,7 @@ from fastdp.dynamics.state import State
 from fastdp.dynamics.velocity_verlet import VelocityVerletStep
 from fastdp.errors import StructureError
 from fastdp.parallel.rebinding import rebound
+from fastdp.parallel.symbols import outer
 from fastdp.units import BOLTZMANN_EV_PER_K, PS_PER_FS
 
 
@@ -73,10 +73,10 @@ SUZUKI_YOSHIDA_WEIGHTS: dict[int, tuple[float, ...]] = {
 """Fractions of a step that raise a symmetric splitting of second order to fourth (3, 5) or sixth (7)."""
 
 
-_kick_thermostat = njit("void(i8, i8, f8[::1], f8[::1], f8, f8, f8, f8, f8)", cache=True)(
+_kick_thermostat = outer("void(i8, i8, f8[::1], f8[::1], f8, f8, f8, f8, f8)", cache=True)(
     chain.kick_thermostat
 )
-advance_chain = njit("f8(f8[::1], f8[::1], f8[::1], f8[::1], f8, f8, f8)", cache=True)(
+advance_chain = outer("f8(f8[::1], f8[::1], f8[::1], f8[::1], f8, f8, f8)", cache=True)(
     rebound(chain.advance_chain, kick_thermostat=_kick_thermostat)
 )
 

@@ -117,6 +117,17 @@ def by_symbol(dispatcher: Any) -> Callable[..., None]:
     return call
 
 
+def outer(*signature: str, **options: Any) -> Any:
+    """Compile a function that Python calls: without the wrapper for callers in C, which there are none of.
+
+    Parameters
+    ----------
+    signature, options
+        As of `numba.njit`.
+    """
+    return njit(*signature, no_cfunc_wrapper=True, **options)  # type: ignore[call-overload]
+
+
 class Held(types.Type):
     """Numba type of the address of a tuple on the stack."""
 

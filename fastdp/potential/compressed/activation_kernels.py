@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fastdp.errors import UnsupportedModelError
 from fastdp.model.activations import ACTIVATIONS, SILUT_THRESHOLD
-from fastdp.parallel.symbols import inner, load
+from fastdp.parallel.symbols import inner, load, outer
 
 TANH, LINEAR, RELU, RELU6, SOFTPLUS, SIGMOID, GELU, GELU_TF, SILU, SILUT = range(10)
 
@@ -196,7 +196,7 @@ def _scalar_activation(code, x, threshold):
     return _silu(threshold) + y, slope * (1.0 - y * y)
 
 
-@njit(cache=True, fastmath=_ORDERED, error_model="numpy")
+@outer(cache=True, fastmath=_ORDERED, error_model="numpy")
 def activate(code, threshold, z, bias, slope):
     """Replace z by φ(z + bias) and fill `slope` with φ'(z + bias), for `TANH` and `LINEAR`.
 
@@ -224,7 +224,7 @@ def activate(code, threshold, z, bias, slope):
                 slope[i, h] = 1.0
 
 
-@njit(cache=True, fastmath=_ORDERED, error_model="numpy")
+@outer(cache=True, fastmath=_ORDERED, error_model="numpy")
 def activate_other(code, threshold, z, bias, slope):
     """Do the same for all other activations, by the functions of `fastdp.model.activations` in float64."""
     for i in range(z.shape[0]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,10 +46,7 @@ def cut_into_chunks(
                 units = -(-(high - low) // multiple)
                 count = -(-units * multiple // largest)
                 edges = low + multiple * ((units * np.arange(count + 1)) // max(count, 1))
-                part.extend(
-                    (int(first), int(min(last, high)), int(alpha))
-                    for first, last in zip(edges[:-1], edges[1:], strict=True)
-                )
+                part.extend((int(first), int(min(last, high)), int(alpha)) for first, last in pairwise(edges))
         sizes = np.array([0, *(len(part) for part in parts)])
         bounds.append(len(chunks) + np.cumsum(sizes))
         chunks.extend(chunk for part in parts for chunk in part)

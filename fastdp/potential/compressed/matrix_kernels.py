@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import DTypeLike, NDArray
 
-from fastdp.parallel.symbols import by_symbol, load
+from fastdp.parallel.symbols import by_symbol, load, outer
 from fastdp.potential.compressed.simd import broadcast, element_type, fused_multiply_add
 
 ROWS_PADDED_TO = 12
@@ -178,7 +178,7 @@ _rows_block, _rows_half_block = _block_product(1), _block_product(1, 2)
 _triples_block, _triples_half_block = _block_product(3), _block_product(3, 2)
 
 
-@njit(cache=True, fastmath=_FAST, error_model="numpy")
+@outer(cache=True, fastmath=_FAST, error_model="numpy")
 def times(n_rows, a, a_at, a_stride, b, b_at, depth, width, c, c_at, c_stride):
     """C = A B for rows in a row.
 
@@ -214,7 +214,7 @@ def times(n_rows, a, a_at, a_stride, b, b_at, depth, width, c, c_at, c_stride):
             )
 
 
-@njit(cache=True, fastmath=_FAST, error_model="numpy")
+@outer(cache=True, fastmath=_FAST, error_model="numpy")
 def times_strided(
     n_rows, group, a, a_at, a_outer, a_inner, a_step, b, b_at, depth, width, c, c_at, c_outer, c_inner
 ):

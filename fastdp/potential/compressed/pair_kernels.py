@@ -16,7 +16,7 @@ import math
 import numpy as np
 from numba import njit
 
-from fastdp.parallel.symbols import inner
+from fastdp.parallel.symbols import inner, outer
 from fastdp.potential.compressed import scalar
 from fastdp.potential.compressed.simd import (
     BLOCK,
@@ -52,7 +52,7 @@ ORDER = DEGREE + 1
 SHORTEST_SQUARED, SOFTNESS, ORIGIN, INVERSE_SPACING, PAIR_COLUMNS = range(5)
 
 
-@njit(cache=True, error_model="numpy")
+@outer(cache=True, error_model="numpy")
 def group_rows(first, neighbours, types, starts, spare):
     """Sort every row of a neighbour list by type, keeping the order within a type.
 

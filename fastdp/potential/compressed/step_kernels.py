@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from numba import njit, prange
+from numba import prange
 
-from fastdp.parallel.symbols import by_symbol_held, call_at, hold, inner, load
+from fastdp.parallel.symbols import by_symbol_held, call_at, hold, inner, load, outer
 from fastdp.potential.compressed.clock import (
     FORCES,
     MOMENTS,
@@ -229,7 +229,7 @@ def _part(
 _call_part = by_symbol_held(_part)
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@outer(parallel=True, cache=True, error_model="numpy")
 def run_parts(
     task,
     bounds,

@@ -5,9 +5,9 @@ The moments of pairs come first, if there are any, those of triples behind them;
 
 from __future__ import annotations
 
-from numba import njit, prange
+from numba import prange
 
-from fastdp.parallel.symbols import by_symbol_held, call_at, hold, inner, load
+from fastdp.parallel.symbols import by_symbol_held, call_at, hold, inner, load, outer
 from fastdp.potential.compressed.clock import (
     FORCES,
     MOMENTS,
@@ -310,7 +310,7 @@ def _part(
 _call_part = by_symbol_held(_part)
 
 
-@njit(parallel=True, cache=True, error_model="numpy")
+@outer(parallel=True, cache=True, error_model="numpy")
 def run_parts(
     task,
     bounds,

@@ -41,6 +41,9 @@ PART_OF_PROJECTOR, PART_OF_LAYERS = 1.0 / 3.0, 0.75
 """Parts of the square of the tolerance that the projector alone, and the projector with the layers, may use:
 independent errors add by their squares."""
 
+USUAL_THRESHOLD, USUAL_LAYER_THRESHOLD, USUAL_SIZE = 1.0e-4, 0.2, 112
+"""Where the searches begin, the first two as multiples of the tolerance: what copper and water come to."""
+
 OWN_SHARE, FOREIGN_SHARE = 0.5, 1.0
 """Parts of the tolerance that may be used on the user's structure with its thermal motion, and on a kind of
 structure that it is not; the rest is the margin."""
@@ -234,7 +237,11 @@ def _choose(compressor: Compressor, probes: Sequence[Probe], tolerance: float, s
                 return False
         return True
 
-    rank = _first(THRESHOLDS, lambda x: accepted(Choice(DEGREE, fine, x), PART_OF_PROJECTOR))
+    rank = _first(
+        THRESHOLDS,
+        lambda x: accepted(Choice(DEGREE, fine, x), PART_OF_PROJECTOR),
+        near=_nearest(THRESHOLDS, USUAL_THRESHOLD * tolerance),
+    )
     if rank is None:
         finest = Choice(DEGREE, fine, THRESHOLDS[-1])
         reached = max(e for _, e in _errors(probes, compressor.compress(finest)))
@@ -244,7 +251,8 @@ def _choose(compressor: Compressor, probes: Sequence[Probe], tolerance: float, s
             'or backend = "reference"'
         )
     candidates = []
-    thin = size = None
+    thin: int | None = _nearest(LAYER_THRESHOLDS, USUAL_LAYER_THRESHOLD * tolerance)
+    size: int | None = _nearest(SIZES, USUAL_SIZE)
     for threshold in THRESHOLDS[rank : rank + MORE_CHANNELS + 1]:
         choice = Choice(DEGREE, fine, threshold)
         thin = _first(
@@ -272,6 +280,11 @@ def _choose(compressor: Compressor, probes: Sequence[Probe], tolerance: float, s
     # Sizes come in steps, and what the step left over goes to the layers.
     spare = _first(LAYER_THRESHOLDS, lambda x: accepted(replace(best, layer_threshold=x)), near=thin)
     return best if spare is None else replace(best, layer_threshold=LAYER_THRESHOLDS[spare])
+
+
+def _nearest(values: Sequence[float], wanted: float) -> int:
+    """Return the index of the value nearest to another on a logarithmic scale."""
+    return int(np.argmin(np.abs(np.log(np.asarray(values) / wanted))))
 
 
 def _first_item(candidate: tuple[float, int | None, Choice]) -> float:
