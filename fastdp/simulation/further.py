@@ -13,7 +13,7 @@ from fastdp.config.schema import Configuration
 from fastdp.errors import InputError, UnsupportedModelError
 from fastdp.model.description import DeepPotential
 from fastdp.model.readers.registry import read_model
-from fastdp.model.suitability import why_not_compressed
+from fastdp.model.suitability import why_not_on_gpu
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.parallel.communicator import SERIAL, Communicator
 from fastdp.potential.atomic_tensors import TensorModel
@@ -135,7 +135,7 @@ def make_further_models(
 ) -> FurtherModels:
     """Make the potentials of further models.
 
-    Those of a committee are evaluated on the CPU, also where a GPU makes the steps.
+    Those of a committee are evaluated where the driving model is, or else by the fastest backend that can.
 
     Parameters
     ----------
@@ -153,8 +153,9 @@ def make_further_models(
         path = description.origin.path
         reporter.message(f"committee: {path}")
         backend = table.backend
-        if backend in ("auto", "cuda"):
-            backend = "cpu" if why_not_compressed(description) is None else "reference"
+        tables = descriptions.terms or description.pair_part is not None
+        if backend == "cuda" and (tables or why_not_on_gpu(description) is not None):
+            backend = "auto"  # the fastest that evaluates this one
         potentials.append(
             make_potential(
                 description,
@@ -163,6 +164,7 @@ def make_further_models(
                 backend=backend,
                 precision=table.precision,
                 tolerance=table.tolerance,
+                gpu_products=table.gpu_products,
                 shortest=table.shortest_A,
                 report=reporter.message,
                 state=None if states is None else states[number],

@@ -91,9 +91,9 @@ def test_command_line(
 
 
 def test_a_committee_beside_a_run_on_the_card(
-    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The other models are evaluated on the CPU, through a list of the present positions."""
+    """The other models are evaluated on the card too, at the present positions."""
     monkeypatch.chdir(tmp_path)
     for name, kind in (("model.pb", "two_sided"), ("second.pb", "one_sided")):
         (tmp_path / name).write_bytes(random_model_file(kind).read_bytes())
@@ -105,7 +105,8 @@ def test_a_committee_beside_a_run_on_the_card(
         (tmp_path / "input.toml").write_text(
             text.replace('"cuda"', f'"{backend}"').replace('"out"', f'"{backend}"')
         )
-        assert main(["run", "input.toml", "--quiet"]) == 0
+        assert main(["run", "input.toml"]) == 0
+        assert "".join(capsys.readouterr()).count(f"backend: {backend}") == 2
         tables.append(np.loadtxt(tmp_path / backend / "model_devi.out"))
     assert tables[0][:, 0].tolist() == [0, 3]
     # Seven digits are written.
