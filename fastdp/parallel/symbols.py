@@ -159,34 +159,6 @@ def _hold(typingctx: Any, arguments: Any) -> Any:
 hold: Any = _hold
 
 
-def by_symbol_held(dispatcher: Any) -> Callable[..., None]:
-    """Return a function as `by_symbol`, called with two integers and what `hold` returned of the rest.
-
-    Parameters
-    ----------
-    dispatcher : function decorated with `inner` or `numba.njit`
-    """
-
-    @intrinsic
-    def call(typingctx: Any, first: Any, second: Any, held: Any) -> Any:
-        given = (types.int64, types.int64, *held.content)
-        argument_types = _loaded_types(dispatcher, given)
-
-        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            function_type = context.call_conv.get_function_type(types.none, argument_types)
-            function = cgutils.get_or_insert_function(
-                builder.module, function_type, _symbol(dispatcher, argument_types)
-            )
-            content = context.get_value_type(held.content)
-            rest = builder.load(builder.inttoptr(values[2], content.as_pointer()))
-            unpacked = [values[0], values[1], *cgutils.unpack_tuple(builder, rest, len(held.content))]
-            return _call(context, builder, function, argument_types, given, unpacked)
-
-        return types.none(types.int64, types.int64, held), codegen
-
-    return call
-
-
 @intrinsic
 def _call_at(typingctx: Any, address: Any, arguments: Any) -> Any:
     """Call the function at an address that `load` returned, with one tuple of its arguments.
@@ -206,3 +178,23 @@ def _call_at(typingctx: Any, address: Any, arguments: Any) -> Any:
 
 
 call_at: Any = _call_at
+
+
+@intrinsic
+def _call_held_at(typingctx: Any, address: Any, first: Any, second: Any, held: Any) -> Any:
+    """Call the function at an address with two integers and what `hold` returned of its other arguments."""
+    given = (types.int64, types.int64, *held.content)
+    argument_types = tuple(types.unliteral(item) for item in given)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        function_type = context.call_conv.get_function_type(types.none, argument_types)
+        function = builder.inttoptr(values[0], function_type.as_pointer())
+        content = context.get_value_type(held.content)
+        rest = builder.load(builder.inttoptr(values[3], content.as_pointer()))
+        unpacked = [values[1], values[2], *cgutils.unpack_tuple(builder, rest, len(held.content))]
+        return _call(context, builder, function, argument_types, given, unpacked)
+
+    return types.none(types.int64, types.int64, types.int64, held), codegen
+
+
+call_held_at: Any = _call_held_at

@@ -32,6 +32,7 @@ from fastdp.potential.compressed.step_kernels import (
     EVALUATE_FIRST,
     PAIR_INTEGERS,
     PAIR_REALS,
+    run_parts,
 )
 from fastdp.potential.compressed.sum_kernels import chunk_of_sums
 from fastdp.potential.compressed.triple_kernels import TILE
@@ -73,13 +74,13 @@ class CompressedPotential(Potential):
         self._dtype = DTYPES[precision]
         self._packed = pack(model, self._dtype)
         self._triples = None if model.triples is None else TripleScratch(model.triples, self._packed)
-        self._steps = step_kernels if model.triples is None else triple_step_kernels
         self._network = chunk_of_sums if model.centres[0].sums else chunk_energy_and_gradient
         self._neighbours: VerletList | None = None
         self._build = -1
         self._threads = 0
         self._capacity = 0
         self._loaded = False
+        self._kernel = 0
         self._segments = np.zeros((0, 4), np.int64)
         self._energies = np.zeros(0)
         self._starts = np.zeros((0, 0), np.int64)
@@ -191,20 +192,20 @@ class CompressedPotential(Potential):
             self._clocks,
             *(() if self._triples is None else self._triples.arguments),
         )
-        run_parts = self._steps.run_parts
         inner, outer = self._bounds
         if not self._loaded:
             load_network(packed.type_table, packed.layers, packed.parameters, self._network)
-            self._steps.load_step_kernel(inner, *arguments)
+            kernels = step_kernels if self.model.triples is None else triple_step_kernels
+            self._kernel = kernels.load_step_kernel(inner, *arguments)
             self._loaded = True
-        run_parts(EVALUATE_FIRST, inner, *arguments)
+        run_parts(self._kernel, EVALUATE_FIRST, self._threads, (inner, *arguments))
         if between is not None:
             between()
         if outer[-1] > outer[0]:
-            run_parts(EVALUATE, outer, *arguments)
+            run_parts(self._kernel, EVALUATE, self._threads, (outer, *arguments))
         if self._too_close.max(initial=-1) >= 0:
             raise closest_pair_error(self.model, neighbours, self._too_close[self._too_close >= 0])
-        run_parts(ADD, inner, *arguments)
+        run_parts(self._kernel, ADD, self._threads, (inner, *arguments))
         result.atomic_energies[neighbours.order] = self._energies[:n]
         result.forces[neighbours.order] = self._forces[:n]
         result.ghost_forces = self._forces[n:]

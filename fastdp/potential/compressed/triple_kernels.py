@@ -102,6 +102,25 @@ def _coordinates(n, n_intervals, table, product, fraction, factor, interval):
 
 
 @inner(fastmath=_FAST, error_model="numpy")
+def _next_tile(j, k, a, b, starts, n_functions, table, kept, tile, interval, rows):
+    """Fill a tile with products of neighbours of types a and b from (j, k) on; return as `_fill`."""
+    n, n_rows, j, k = _fill(
+        j,
+        k,
+        starts[a + 1],
+        starts[b],
+        starts[b + 1],
+        a == b,
+        kept,
+        tile[PRODUCT],
+        tile[MULTIPLICITY],
+        rows,
+    )
+    _coordinates(n, n_functions - DEGREE, table, tile[PRODUCT], tile[FRACTION], tile[FACTOR], interval)
+    return n, n_rows, j, k
+
+
+@inner(fastmath=_FAST, error_model="numpy")
 def _accumulate(n, n_functions, interval, weight, product, multiplicity, moments):
     for i in range(n):
         place = (i % COPIES) * n_functions + np.intp(interval[i])
@@ -146,31 +165,12 @@ def accumulate_triples(
     pair = 0
     for a in range(n_types):
         for b in range(a, n_types):
-            same = a == b
             j = starts[a]
             k = starts[b]
             copies[:] = 0.0
             while j < starts[a + 1] and starts[b] < starts[b + 1]:
-                n, _, j, k = _fill(
-                    j,
-                    k,
-                    starts[a + 1],
-                    starts[b],
-                    starts[b + 1],
-                    same,
-                    kept,
-                    tile[PRODUCT],
-                    tile[MULTIPLICITY],
-                    rows,
-                )
-                _coordinates(
-                    n,
-                    n_functions - DEGREE,
-                    tables[pair],
-                    tile[PRODUCT],
-                    tile[FRACTION],
-                    tile[FACTOR],
-                    interval,
+                n, _, j, k = _next_tile(
+                    j, k, a, b, starts, n_functions, tables[pair], kept, tile, interval, rows
                 )
                 basis_weights(n, polynomials, tile[FRACTION], weights)
                 _accumulate(n, n_functions, interval, weights, tile[PRODUCT], tile[MULTIPLICITY], copies)
@@ -221,31 +221,12 @@ def triple_gradients(
     pair = 0
     for a in range(n_types):
         for b in range(a, n_types):
-            same = a == b
             j = starts[a]
             k = starts[b]
             mine = q[pair * n_functions : (pair + 1) * n_functions]
             while j < starts[a + 1] and starts[b] < starts[b + 1]:
-                n, n_rows, j, k = _fill(
-                    j,
-                    k,
-                    starts[a + 1],
-                    starts[b],
-                    starts[b + 1],
-                    same,
-                    kept,
-                    tile[PRODUCT],
-                    tile[MULTIPLICITY],
-                    rows,
-                )
-                _coordinates(
-                    n,
-                    n_functions - DEGREE,
-                    tables[pair],
-                    tile[PRODUCT],
-                    tile[FRACTION],
-                    tile[FACTOR],
-                    interval,
+                n, n_rows, j, k = _next_tile(
+                    j, k, a, b, starts, n_functions, tables[pair], kept, tile, interval, rows
                 )
                 basis_weights_with_factor(n, polynomials, tile[FRACTION], tile[FACTOR], weights, slopes)
                 _contract(n, interval, weights, slopes, tile[PRODUCT], tile[MULTIPLICITY], mine, tile[RESULT])

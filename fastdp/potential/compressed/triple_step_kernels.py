@@ -5,9 +5,7 @@ The moments of pairs come first, if there are any, those of triples behind them;
 
 from __future__ import annotations
 
-from numba import prange
-
-from fastdp.parallel.symbols import by_symbol_held, call_at, hold, inner, load, outer
+from fastdp.parallel.symbols import call_at, inner, load
 from fastdp.potential.compressed.clock import (
     FORCES,
     MOMENTS,
@@ -25,12 +23,9 @@ from fastdp.potential.compressed.pair_kernels import (
     SHORTEST_SQUARED,
     accumulate_moments,
     basis_weights,
-    basis_weights_and_slopes,
     columns_to_rows,
     gather,
-    scatter_gradients,
     spline_coordinates,
-    sum_virial,
 )
 from fastdp.potential.compressed.step_kernels import (
     ADD,
@@ -45,6 +40,7 @@ from fastdp.potential.compressed.step_kernels import (
     X,
     Y,
     Z,
+    add_pair_forces,
     add_part,
 )
 from fastdp.potential.compressed.triple_kernels import accumulate_triples, triple_gradients
@@ -99,7 +95,28 @@ def _part(
     rows,
     copies,
 ):
-    """Do what one part has to do; arguments as `run_parts`."""
+    """Do what one part has to do, as `step_kernels._part`.
+
+    Parameters
+    ----------
+    task … clocks
+        As `step_kernels._part`; `n_functions` may be 0, where there are triples only.
+    switch : (SWITCH_COLUMNS,) float64
+    scales : (n_types, n_types) float64
+        1/σ, 0 for a neighbour that does not count.
+    triple_functions : int
+        N of each pair of neighbours' types.
+    triple_tables : (n_types, n_pairs, TRIPLE_COLUMNS) float64
+    kept_starts : (n_parts, n_chunk, n_types + 1) int64
+        Scratch, as are the following.
+    kept_index : (n_parts, n_chunk, capacity) int32
+    kept : (n_parts, n_chunk, TRIPLE_REALS, capacity)
+    rho_rows, by_rho : (n_parts, capacity, 4)
+    tiles : (n_parts, TILE_REALS, TILE)
+    tile_integers : (n_parts, TILE) int32
+    rows : (n_parts, TILE, 3) int64
+    copies : (n_parts, COPIES·N)
+    """
     if task == ADD:
         add_part(part, part_forces, forces)
         return
@@ -114,8 +131,6 @@ def _part(
     q_of_atom = q_buffer[part]
     weight = weights[part, :ORDER]
     slope = weights[part, ORDER : 2 * ORDER]
-    factor = weights[part, 2 * ORDER]
-    gradient = gradients[part]
     tile = tiles[part]
     tile_interval = tile_integers[part]
     clock = clocks[part]
@@ -236,47 +251,24 @@ def _part(
             if n_functions > 0:
                 columns_to_rows(of_pairs, moments, first, stride, q_of_atom)
                 now = lap(clock, TRANSPOSITION, now)
-                real = reals[part, a]
-                for b in range(n_types):
-                    m = counts[part, a, b]
-                    basis_weights_and_slopes(
-                        m,
-                        polynomials,
-                        pair_tables[alpha, b],
-                        real[FRACTION, b],
-                        real[INVERSE_R, b],
-                        factor,
-                        weight,
-                        slope,
-                    )
-                    now = lap(clock, SLOPES, now)
-                    scatter_gradients(
-                        m,
-                        integers[part, a, INTERVAL, b],
-                        integers[part, a, INDEX, b],
-                        owner,
-                        weight,
-                        slope,
-                        real[X, b],
-                        real[Y, b],
-                        real[Z, b],
-                        real[INVERSE_R, b],
-                        q_of_atom[b * n_functions : (b + 1) * n_functions],
-                        i,
-                        part_forces[part],
-                        gradient,
-                    )
-                    if with_virial:
-                        sum_virial(
-                            m,
-                            real[X, b],
-                            real[Y, b],
-                            real[Z, b],
-                            real[INVERSE_R, b],
-                            gradient,
-                            virials[chunk],
-                        )
-                    now = lap(clock, FORCES, now)
+                add_pair_forces(
+                    i,
+                    counts[part, a],
+                    integers[part, a],
+                    reals[part, a],
+                    owner,
+                    polynomials,
+                    pair_tables[alpha],
+                    n_functions,
+                    q_of_atom,
+                    weights[part],
+                    part_forces[part],
+                    gradients[part],
+                    with_virial,
+                    virials[chunk],
+                    clock,
+                )
+                now = begin(clock)
             triple_gradients(
                 kept_starts[part, a],
                 triple_functions,
@@ -307,130 +299,6 @@ def _part(
             now = lap(clock, FORCES, now)
 
 
-_call_part = by_symbol_held(_part)
-
-
-@outer(parallel=True, cache=True, error_model="numpy")
-def run_parts(
-    task,
-    bounds,
-    chunks,
-    positions,
-    owner,
-    starts,
-    neighbours,
-    cutoff_squared,
-    n_functions,
-    polynomials,
-    pair_tables,
-    type_table,
-    layers,
-    parameters,
-    bias,
-    shares,
-    with_virial,
-    counts,
-    integers,
-    reals,
-    weights,
-    gradients,
-    moment_buffer,
-    q_buffer,
-    work_buffer,
-    energies,
-    part_forces,
-    forces,
-    virials,
-    too_close,
-    clocks,
-    switch,
-    scales,
-    triple_functions,
-    triple_tables,
-    kept_starts,
-    kept_index,
-    kept,
-    rho_rows,
-    by_rho,
-    tiles,
-    tile_integers,
-    rows,
-    copies,
-):
-    """Fill atomic energies and sum forces on every atom, each part sums of its own; or add these sums.
-
-    Parameters
-    ----------
-    task … clocks
-        As `step_kernels.run_parts`; `n_functions` may be 0, where there are triples only.
-    switch : (SWITCH_COLUMNS,) float64
-    scales : (n_types, n_types) float64
-        1/σ, 0 for a neighbour that does not count.
-    triple_functions : int
-        N of each pair of neighbours' types.
-    triple_tables : (n_types, n_pairs, TRIPLE_COLUMNS) float64
-    kept_starts : (n_parts, n_chunk, n_types + 1) int64
-        Scratch, as are the following.
-    kept_index : (n_parts, n_chunk, capacity) int32
-    kept : (n_parts, n_chunk, TRIPLE_REALS, capacity)
-    rho_rows, by_rho : (n_parts, capacity, 4)
-    tiles : (n_parts, TILE_REALS, TILE)
-    tile_integers : (n_parts, TILE) int32
-    rows : (n_parts, TILE, 3) int64
-    copies : (n_parts, COPIES·N)
-    """
-    held = hold(
-        (
-            bounds,
-            chunks,
-            positions,
-            owner,
-            starts,
-            neighbours,
-            cutoff_squared,
-            n_functions,
-            polynomials,
-            pair_tables,
-            type_table,
-            layers,
-            parameters,
-            bias,
-            shares,
-            with_virial,
-            counts,
-            integers,
-            reals,
-            weights,
-            gradients,
-            moment_buffer,
-            q_buffer,
-            work_buffer,
-            energies,
-            part_forces,
-            forces,
-            virials,
-            too_close,
-            clocks,
-            switch,
-            scales,
-            triple_functions,
-            triple_tables,
-            kept_starts,
-            kept_index,
-            kept,
-            rho_rows,
-            by_rho,
-            tiles,
-            tile_integers,
-            rows,
-            copies,
-        )
-    )
-    for part in prange(part_forces.shape[0]):
-        _call_part(task, part, held)
-
-
-def load_step_kernel(*arguments) -> None:
-    """Compile `run_parts` and what it calls, or load it, as `step_kernels.load_step_kernel`."""
-    load(_part, 0, 0, *arguments)
-    load(run_parts, 0, *arguments)
+def load_step_kernel(*arguments) -> int:
+    """Compile the kernel for `run_parts`, or load it, as `step_kernels.load_step_kernel`."""
+    return load(_part, 0, 0, *arguments)
