@@ -142,6 +142,9 @@ class FastPairSum:
         self._reach = np.stack([term.reach for term in self.terms])
         self._shortest = np.array([term.shortest for term in self.terms])
         self._short = ShortList()
+        self._farthest = self._reach.max(axis=0)
+        self._energies, self._forces = np.zeros(0), np.zeros((0, 3))
+        self._virials, self._closest = np.zeros((0, 9)), np.zeros((0, 2), np.int64)
 
     @property
     def cutoff(self) -> float:
@@ -152,11 +155,15 @@ class FastPairSum:
         """Add to energies, forces and, if wanted, the virial of `result`; as `PairSum.add`."""
         from fastdp.potential.terms import kernels
 
-        self._short.prepare(neighbours, self._reach.max(axis=0))
+        self._short.prepare(neighbours, self._farthest)
         n = neighbours.n_atoms
         n_blocks = -(-n // kernels.BLOCK_ATOMS)
-        energies, forces = np.empty(n), np.empty((n, 3))
-        virials, closest = np.zeros((n_blocks, 9)), np.full((n_blocks, 2), -1, dtype=np.int64)
+        if n != len(self._energies):
+            self._energies, self._forces = np.zeros(n), np.zeros((n, 3))
+            self._virials, self._closest = np.zeros((n_blocks, 9)), np.zeros((n_blocks, 2), np.int64)
+        energies, forces, virials, closest = self._energies, self._forces, self._virials, self._closest
+        virials[:] = 0.0
+        closest[:] = -1
         kernels.pair_sums(
             neighbours.extended_positions,
             neighbours.extended_types,
