@@ -85,7 +85,7 @@ class DeviceSystem:
             boundaries.cell,
             boundaries.periodic,
             positions,
-            model.cutoff,
+            model.reach,
             boundaries.skin,
             boundaries.n_own,
         )
@@ -167,6 +167,8 @@ class DeviceSystem:
                         ),
                     )
                 )
+        if self.model.terms is not None:
+            actions += self.model.terms.actions(self, self._virials, virial=virial)
         if virial:
             grid, block = self.device.sums()
             status = self.neighbours.status
