@@ -38,23 +38,29 @@ class DevicePairTerms:
     n_terms: int
     arrays: tuple[DeviceArray, ...]
 
-    def actions(self, system: DeviceSystem, virials: DeviceArray, *, virial: bool) -> list[Action]:
-        """Return what adds the terms to energies and forces of a system.
+    def actions(
+        self, system: DeviceSystem, virials: DeviceArray, first: int, last: int, *, virial: bool
+    ) -> list[Action]:
+        """Return what adds the terms to energies and forces of the own atoms of some stages.
 
         Parameters
         ----------
         system : DeviceSystem
         virials : (n_atoms, 9) float64
             Of its atoms, eV; added to where wanted.
+        first, last : int
+            Stages first … last − 1; ghosts among them get nothing.
         virial : bool
             Whether that is wanted.
         """
-        neighbours = system.neighbours
-        if neighbours.n_own == 0:
+        neighbours, kinds = system.neighbours, system.neighbours.kinds
+        start, stop = (int(kinds.start[min(s, kinds.own_stages) * kinds.n_types]) for s in (first, last))
+        if start == stop:
             return []
         arguments = (
             neighbours.status,
-            system.model.n_types,
+            start,
+            kinds.n_types,
             self.n_terms,
             int(virial),
             neighbours.geometry.index_mask,
@@ -64,13 +70,13 @@ class DevicePairTerms:
             neighbours.sorted_positions,
             neighbours.rows,
             neighbours.row_counts,
-            neighbours.kinds,
+            kinds.of,
             neighbours.order,
             system.energies,
             system.forces,
             virials,
         )
-        return [system.device.launch(add_pair_terms, neighbours.n_own, WARP, arguments)]
+        return [system.device.launch(add_pair_terms, stop - start, WARP, arguments)]
 
 
 def upload_pair_terms(device: Device, terms: Sequence[PairTerm]) -> DevicePairTerms | None:

@@ -70,7 +70,7 @@ class Share:
         return cls(
             neighbours,
             neighbours.number_of_builds,
-            DeviceSystem(device, model, boundaries, neighbours.extended_positions[:n]),
+            DeviceSystem.of(device, model, boundaries, neighbours.extended_positions[:n]),
             device.staging((n, 3), np.float64),
             device.staging((n, 3), np.float64),
             device.staging(n, np.float64),
@@ -120,6 +120,7 @@ class CudaPotential(Potential):
             terms=upload_pair_terms(device, self.terms),
         )
         self._system: DeviceSystem | None = None
+        self._boundaries: Boundaries
         self._share: Share | None = None
         self._actions: dict[bool, list[Action]] = {}
 
@@ -182,10 +183,11 @@ class CudaPotential(Potential):
         boundaries = Boundaries(neighbours.types, neighbours.cell, neighbours.periodic, neighbours.skin)
         positions = np.empty((neighbours.n_atoms, 3))
         positions[neighbours.order] = neighbours.extended_positions[: neighbours.n_atoms]
-        if self._system is None or not self._system.boundaries.same_as(boundaries):
+        if self._system is None or not self._boundaries.same_as(boundaries):
             self._system = self._share = None
             self._actions = {}
-            self._system = DeviceSystem(self.device, self.device_model, boundaries, positions)
+            self._boundaries = boundaries
+            self._system = DeviceSystem.of(self.device, self.device_model, boundaries, positions)
         system = self._system
         self._run(system, neighbours, positions, virial)
         result.atomic_energies[:] = self.device.read(system.energies)
@@ -278,7 +280,7 @@ class CudaPotential(Potential):
         """
         self._system = self._share = None
         self._actions = {}
-        return DeviceSystem(self.device, self.device_model, boundaries, positions)
+        return DeviceSystem.of(self.device, self.device_model, boundaries, positions)
 
     def too_close_error(self, neighbours: VerletList) -> PairTooCloseError:
         """Return the error that names a pair too close for the model or for a term.

@@ -33,6 +33,7 @@ pair_energy_and_slope = device_function(
 @cuda.jit
 def add_pair_terms(
     status,
+    first,
     n_types,
     n_terms,
     with_virial,
@@ -49,18 +50,18 @@ def add_pair_terms(
     sorted_positions,
     rows,
     row_counts,
-    types_of,
+    kinds_of,
     atom_of,
     energies,
     forces,
     virials,
 ):
-    """Add the pair terms of one atom for each block, the first of the sorted ones: ghosts come after them.
+    """Add the pair terms of one atom for each block, from the sorted atom `first` on; not of ghosts.
 
     kinds … shortest
         As of `PackedTerms`, with `farthest_squared` in Å².
-    types_of : (n,) int32
-        In the input's order.
+    kinds_of : (n,) int32
+        As `fastdp.gpu.kinds.Kinds.of`.
     atom_of : (n,) int32
         Index in the input.
     energies : (n,) float64, added to
@@ -74,10 +75,10 @@ def add_pair_terms(
     if status[HALTED] != 0 or status[FOUND] & OVERFLOW:
         # Rows that are cut short are not to be read beyond their end.
         return
-    i = cuda.blockIdx.x
+    i = first + cuda.blockIdx.x
     lane = cuda.threadIdx.x
     atom = atom_of[i]
-    centre = types_of[atom]
+    centre = kinds_of[atom] % n_types
     x = sorted_positions[i, 0]
     y = sorted_positions[i, 1]
     z = sorted_positions[i, 2]
@@ -97,8 +98,8 @@ def add_pair_terms(
         stop = start + row_counts[i, b]
         limit = farthest_squared[centre, b]
         # Rows of types without a term are not read.
-        first = start + lane if limit > 0.0 else stop
-        for place in range(first, stop, WARP):
+        begin = start + lane if limit > 0.0 else stop
+        for place in range(begin, stop, WARP):
             _, dx, dy, dz, r_squared = displacement_of(
                 rows[i, place], index_mask, index_bits, translations, sorted_positions, x, y, z
             )
