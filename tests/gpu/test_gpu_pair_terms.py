@@ -16,7 +16,12 @@ from term_cases import smooth_table
 from fastdp.dynamics.settings import NoseHooverSettings, VelocityVerletSettings
 from fastdp.errors import PairTooCloseError
 from fastdp.gpu.device.base import Device
+from fastdp.gpu.kernels.status import FOUND, begin_evaluation
+from fastdp.gpu.kinds import Kinds, kind_start
+from fastdp.gpu.neighbours import DeviceNeighbours
 from fastdp.gpu.potential import CudaPotential
+from fastdp.gpu.rooms import Rooms
+from fastdp.gpu.system import Boundaries, DeviceSystem
 from fastdp.model.readers.registry import read_model
 from fastdp.potential.base import Evaluation
 from fastdp.potential.compressed.compressed_model import CompressedModel
@@ -150,6 +155,45 @@ def test_the_share_of_a_rank(
     # The list of one reaches farther, so that its order is another.
     np.testing.assert_allclose(same, forces, rtol=0, atol=1e-13)
     assert not device.read(systems[1].energies)[n:].any()
+
+
+def test_own_atoms_in_two_stages(device: Device, terms: tuple[PairTerm, ...]) -> None:
+    """Each stage by itself, the later one first, as where one waits for ghosts."""
+    _, _, model = compressed_case("open boundaries", 1e-4)
+    terms = terms[:2]
+    atoms = at_random(2, 4, periodic=False)
+    potential = CudaPotential(model, device, terms=terms)
+    boundaries = Boundaries(atoms.types, atoms.cell, atoms.periodic, SKIN)
+    whole = potential.make_system(boundaries, atoms.positions).neighbours
+    stage = np.array([1, 0, 0, 1])
+    kinds = (stage * 2 + atoms.types).astype(np.int32)
+    neighbours = DeviceNeighbours(
+        device,
+        Rooms(device),
+        Kinds(device.upload(kinds), kind_start(np.bincount(kinds, minlength=4)), 2, own_stages=2),
+        whole.geometry,
+        device.upload(atoms.positions),
+        potential.cutoff,
+        SKIN,
+        len(kinds),
+    )
+    system = DeviceSystem(device, Rooms(device), potential.device_model, neighbours)
+    for action in (
+        device.launch(begin_evaluation, 1, 1, (neighbours.status,)),
+        *neighbours.actions(),
+        *system.energy_actions(0),
+        *system.energy_actions(1),
+        *system.force_actions(1, 2, virial=True),
+        *system.force_actions(0, 1, virial=True),
+        *system.virial_actions(),
+    ):
+        action()
+    assert not device.read(neighbours.status)[FOUND]
+    expected = evaluate(specified(model, terms), atoms)
+    largest = np.abs(expected.forces).max()
+    np.testing.assert_allclose(device.read(system.forces), expected.forces, rtol=0, atol=1e-12 * largest)
+    np.testing.assert_allclose(device.read(system.energies), expected.atomic_energies, rtol=1e-12)
+    np.testing.assert_allclose(device.read(system.virial).reshape(3, 3), expected.virial, rtol=0, atol=1e-11)
 
 
 def test_a_pair_below_a_table_is_named(device: Device, tmp_path: Path) -> None:
