@@ -113,7 +113,7 @@ class DeviceSystem:
         positions : (n_atoms, 3) float64
             Å.
         """
-        reach = model.cutoff + boundaries.skin
+        reach = model.reach + boundaries.skin
         geometry = cell_geometry(boundaries.cell, boundaries.periodic, positions, reach)
         kinds = boundaries.types.astype(np.int32)
         n_kinds = model.n_types
@@ -128,7 +128,7 @@ class DeviceSystem:
             Kinds(device.upload(kinds), start, model.n_types),
             geometry,
             device.upload(positions),
-            model.cutoff,
+            model.reach,
             boundaries.skin,
             expected_neighbours(
                 boundaries.cell, boundaries.periodic, positions, reach, len(geometry.translations)
@@ -195,9 +195,12 @@ class DeviceSystem:
         return actions
 
     def force_actions(self, first: int, last: int, *, virial: bool) -> list[Action]:
-        """Return what makes forces on the atoms of stages first … last − 1, from Q of all."""
+        """Return what makes forces on the atoms of stages first … last − 1, from Q of all.
+
+        Further terms follow, which add to the energies of these atoms, too.
+        """
         kernels = pair_kernels(self.model.real)
-        return [
+        actions = [
             self.device.launch(
                 kernels.forces,
                 group.stop - group.start,
@@ -216,6 +219,9 @@ class DeviceSystem:
             )
             for group in self.neighbours.kinds.groups(first, last)
         ]
+        if self.model.terms is not None:
+            actions += self.model.terms.actions(self, self._virials, first, last, virial=virial)
+        return actions
 
     def virial_actions(self) -> list[Action]:
         """Return what sums the virial of all atoms, ghosts among them."""
