@@ -6,18 +6,21 @@ does that in a process of its own, for all else wants the real Numba. `pytest -m
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from numba import config
+from shadow import ShadowDevice
 
 from fastdp.errors import BackendError
+from fastdp.gpu.device import choice
 from fastdp.gpu.device.base import Device
-from fastdp.gpu.device.choice import open_device
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
+SHADOWED = SIMULATED and os.environ.get("FASTDP_GPU_SHADOW") == "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,11 +32,41 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def device() -> Iterator[Device]:
-    """The simulator, or the card."""
+    """The simulator, or the card; with FASTDP_GPU_SHADOW=1 the simulator with shadow memory."""
+    if SHADOWED:
+        shadowed = ShadowDevice()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(choice, "open_device", lambda: shadowed)
+            yield shadowed
+        return
     try:
-        yield open_device()
+        yield choice.open_device()
     except BackendError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def checked() -> Iterator[ShadowDevice]:
+    """A device that checks every access of a kernel; what it reports fails the test."""
+    found = ShadowDevice()
+    yield found
+    fail_if_reported(found)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_reported(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With FASTDP_GPU_SHADOW=1, what a test of the simulator makes shadow memory report fails it."""
+    yield
+    if SHADOWED and "device" in request.fixturenames:
+        fail_if_reported(request.getfixturevalue("device"))
+
+
+def fail_if_reported(device: ShadowDevice) -> None:
+    """Fail with all reports of a device, and forget them."""
+    found = [str(report) for report in device.reports]
+    device.log.forget()
+    if found:
+        pytest.fail("\n".join(found))
 
 
 @pytest.fixture(autouse=True, scope="session")
