@@ -82,8 +82,9 @@ class DeviceNeighbours:
         self.positions = device.upload(positions)
         self.images = device.zeros((n, 3), np.int32)
         self.positions_at_build = device.empty((n, 3), np.float64)
-        self.order = device.zeros(n, np.int32)
-        self.sorted_positions = device.empty((n, 3), np.float64)
+        # To be read where the first list cannot be used: the launches of a step are always the same.
+        self.order = device.upload(np.arange(n, dtype=np.int32))
+        self.sorted_positions = device.zeros((n, 3), np.float64)
         self.row_counts = device.zeros((n, n_types), np.int32)
         self.translations = device.upload(self.geometry.translations)
         self.kinds = device.upload(kinds)

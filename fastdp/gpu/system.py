@@ -93,11 +93,11 @@ class DeviceSystem:
         self.energies = device.zeros(n, np.float64)
         self.forces = device.zeros((n, 3), np.float64)
         self.virial = device.zeros(9, np.float64)
-        self._q = device.empty((n, 4, model.columns), model.dtype)
-        # Q of ghosts stays zero: what they get is what the atoms of this rank do to them.
-        device.fill(self._q[self.neighbours.n_own :], 0)
+        # Q of ghosts stays zero: what they get is what the atoms of this rank do to them. And where the first
+        # list cannot be used, Q and virials are read although nothing has been put there.
+        self._q = device.zeros((n, 4, model.columns), model.dtype)
         self._arena = device.empty(arena_size(self.tiles, model), model.dtype)
-        self._virials = device.empty((n, 9), np.float64)
+        self._virials = device.zeros((n, 9), np.float64)
         self._virial_parts = device.empty((device.sums()[0], 9), np.float64)
 
     @property

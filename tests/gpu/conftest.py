@@ -20,7 +20,8 @@ from fastdp.gpu.device import choice
 from fastdp.gpu.device.base import Device
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
-SHADOWED = SIMULATED and os.environ.get("FASTDP_GPU_SHADOW") == "1"
+SHADOW = os.environ.get("FASTDP_GPU_SHADOW", "") if SIMULATED else ""
+"""Anything: with shadow memory; "backwards": with the opposite order of blocks and threads as well."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,9 +33,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def device() -> Iterator[Device]:
-    """The simulator, or the card; with FASTDP_GPU_SHADOW=1 the simulator with shadow memory."""
-    if SHADOWED:
-        shadowed = ShadowDevice()
+    """The simulator, or the card; with FASTDP_GPU_SHADOW the simulator with shadow memory."""
+    if SHADOW:
+        shadowed = ShadowDevice(backwards=SHADOW == "backwards", late=SHADOW == "backwards")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(choice, "open_device", lambda: shadowed)
             yield shadowed
@@ -55,9 +56,9 @@ def checked() -> Iterator[ShadowDevice]:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_reported(request: pytest.FixtureRequest) -> Iterator[None]:
-    """With FASTDP_GPU_SHADOW=1, what a test of the simulator makes shadow memory report fails it."""
+    """With FASTDP_GPU_SHADOW, what a test of the simulator makes shadow memory report fails it."""
     yield
-    if SHADOWED and "device" in request.fixturenames:
+    if SHADOW and "device" in request.fixturenames:
         fail_if_reported(request.getfixturevalue("device"))
 
 

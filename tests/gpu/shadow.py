@@ -9,7 +9,7 @@ What only a card can show: misaligned addresses, cuBLAS itself, launches that ov
 does otherwise than Python.
 
 `ShadowDevice.reports` is empty if all is well; the fixture `checked` of `conftest.py` looks. With
-FASTDP_GPU_SHADOW=1, all tests of the GPU engine run on it.
+FASTDP_GPU_SHADOW=1 or =backwards, all tests of the GPU engine run on it.
 """
 
 from __future__ import annotations

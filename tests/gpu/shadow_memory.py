@@ -272,7 +272,7 @@ class ShadowArray:
 
     def _fail(self, what: str) -> None:
         self._log.add("memcheck", self._name, what)
-        raise OutOfBoundsError(str(self._log.reports[-1]))
+        raise OutOfBoundsError(f"{self._log.kernel}, {self._name}: {what}")
 
     def _touch(self, cell: int, kind: int, place: tuple[int, ...]) -> Touches:
         """Note a touch, and report a race with those before."""
