@@ -2,59 +2,87 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastdp.dynamics.integrator import Integrator
-from fastdp.dynamics.state import State
 from fastdp.gpu.device.base import Action, Device, DeviceArray
 from fastdp.gpu.kernels import motion as kernels
 from fastdp.gpu.kernels.reductions import SUM_COLUMNS
-from fastdp.gpu.kernels.status import end_evaluation
 from fastdp.gpu.motions import MOTIONS, Motion
-from fastdp.gpu.system import DeviceSystem
 from fastdp.units import A_PER_PS2_FROM_EV_PER_A_U, EV_PER_U_A2_PER_PS2
 
 
+@dataclass(frozen=True, eq=False)
+class Bodies:
+    """The atoms that are moved: rows 0 … n − 1 of arrays on the device, in the input's order.
+
+    Attributes
+    ----------
+    n : int
+    positions, velocities, forces : (≥ n, 3) float64
+        Å, Å/ps, eV/Å.
+    energies : (≥ n,) float64
+        eV.
+    inverse_masses, energy_masses : (≥ n,) float64
+        See `inverse_masses` and `energy_masses`.
+    """
+
+    n: int
+    positions: DeviceArray
+    velocities: DeviceArray
+    forces: DeviceArray
+    energies: DeviceArray
+    inverse_masses: DeviceArray
+    energy_masses: DeviceArray
+
+
+def inverse_masses(masses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what makes an acceleration in Å/ps² of a force in eV/Å."""
+    return A_PER_PS2_FROM_EV_PER_A_U / masses
+
+
+def energy_masses(masses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what makes m v² in eV of v² in Å²/ps²."""
+    return EV_PER_U_A2_PER_PS2 * masses
+
+
 class DeviceMotion:
-    """Moves the atoms of a system.
+    """Moves atoms.
 
     Parameters
     ----------
     device : Device
-    system : DeviceSystem
-    state : State
-        Of which masses are taken.
     longest_chunk : int
         Rows of the log.
 
     Attributes
     ----------
-    velocities : (n_atoms, 3) float64
-        Å/ps.
+    partial : (n_blocks, SUM_COLUMNS) float64
+        Sums of energy and m v² after the second kick, eV.
+    trouble : (1,) int32
+        Set where a force is not finite.
     log : (longest_chunk, LOG_COLUMNS) float64
         Energies of each step of a chunk, eV.
     """
 
-    def __init__(self, device: Device, system: DeviceSystem, state: State, longest_chunk: int) -> None:
+    def __init__(self, device: Device, longest_chunk: int) -> None:
         self._device = device
-        self._system = system
-        self.velocities = device.empty((state.n_atoms, 3), np.float64)
         self.log = device.zeros((longest_chunk, kernels.LOG_COLUMNS), np.float64)
-        self._inverse_masses = device.upload(A_PER_PS2_FROM_EV_PER_A_U / state.masses)
-        self._energy_masses = device.upload(EV_PER_U_A2_PER_PS2 * state.masses)
+        self.partial = device.zeros((device.sums()[0], SUM_COLUMNS), np.float64)
+        self.trouble = device.zeros(1, np.int32)
         self._scalars = device.zeros(kernels.SCALARS, np.float64)
-        self._partial = device.zeros((device.sums()[0], SUM_COLUMNS), np.float64)
-        self._trouble = device.zeros(1, np.int32)
         self._timestep = 0.0
         self._largest_kinetic = 0.0
         self._take(Motion(0, np.ones(1), np.ones(1), 1.0, 1.0))
 
     @property
     def changing(self) -> tuple[DeviceArray, ...]:
-        """What a step changes."""
-        return self.velocities, self._scalars, self._chain_positions, self._chain_velocities
+        """What a step changes, besides the atoms."""
+        return self._scalars, self._chain_positions, self._chain_velocities
 
     @property
     def bytes(self) -> int:
@@ -75,110 +103,111 @@ class DeviceMotion:
         self._largest_kinetic = largest_kinetic
         self._take(MOTIONS[type(integrator)](integrator))
 
-    def load(self, state: State, integrator: Integrator[Any]) -> None:
-        """Take over velocities and the thermostat's state, and measure the kinetic energy."""
+    def load(self, integrator: Integrator[Any]) -> None:
+        """Take over the thermostat's state."""
         device = self._device
         if self._motion.chain_length > 0:
             chain = integrator.state_dict()
             device.write(self._chain_positions, chain["positions"])
             device.write(self._chain_velocities, chain["velocities"])
-        device.write(self.velocities, state.velocities)
-        device.fill(self._trouble, 0)
-        status, sums = self._system.neighbours.status, device.sums()
-        arguments = (status, self._system.n_atoms, self._energy_masses, self.velocities, self._partial)
-        device.launch(kernels.measure_kinetic, *sums, arguments)()
-        device.launch(kernels.store_kinetic, 1, sums[1], (sums[0], self._partial, self._scalars))()
+        device.fill(self.trouble, 0)
 
-    def fetch(self, state: State, integrator: Integrator[Any]) -> None:
-        """Bring velocities and the thermostat's state to the host."""
-        device = self._device
-        state.velocities[:] = device.read(self.velocities)
+    def fetch(self, integrator: Integrator[Any]) -> None:
+        """Bring the thermostat's state to the host."""
         if self._motion.chain_length > 0:
             integrator.load_state_dict(
                 {
-                    "positions": device.read(self._chain_positions),
-                    "velocities": device.read(self._chain_velocities),
+                    "positions": self._device.read(self._chain_positions),
+                    "velocities": self._device.read(self._chain_velocities),
                 }
             )
 
-    def step_actions(self, virial: bool) -> list[Action]:
-        """Return the launches of a whole step.
+    def measure(self, status: DeviceArray, bodies: Bodies) -> Action:
+        """Return what fills `partial` with m v² alone."""
+        arguments = (status, bodies.n, bodies.energy_masses, bodies.velocities, self.partial)
+        return self._device.launch(kernels.measure_kinetic, *self._device.sums(), arguments)
 
-        Parameters
-        ----------
-        virial : bool
-            Whether it is wanted too.
-        """
-        device, system, motion = self._device, self._system, self._motion
-        status, positions = system.neighbours.status, system.neighbours.positions
-        n, half = system.n_atoms, 0.5 * self._timestep
-        elements, sums = device.elements(n), device.sums()
-        chain = (
-            motion.chain_length,
-            self._chain_positions,
-            self._chain_velocities,
-            self._chain_masses,
-            self._durations,
-            motion.degrees_of_freedom,
-            motion.thermal_energy,
-        )
-        actions = [
-            device.launch(kernels.begin_step, 1, 1, (status, self._scalars, *chain)),
+    def store(self, rows: int) -> Action:
+        """Return what takes m v² of the first `rows` of `partial` for the present one."""
+        block = self._device.sums()[1]
+        return self._device.launch(kernels.store_kinetic, 1, block, (rows, self.partial, self._scalars))
+
+    def begin(self, status: DeviceArray, bodies: Bodies) -> list[Action]:
+        """Return the first half of a step: the chain, velocities, positions."""
+        device = self._device
+        return [
+            device.launch(kernels.begin_step, 1, 1, (status, self._scalars, *self._chain())),
             device.launch(
                 kernels.kick_and_drift,
-                *elements,
+                *device.elements(bodies.n),
                 (
                     status,
-                    n,
-                    half,
+                    bodies.n,
+                    0.5 * self._timestep,
                     self._timestep,
                     self._scalars,
-                    self._inverse_masses,
-                    system.forces,
-                    positions,
-                    self.velocities,
+                    bodies.inverse_masses,
+                    bodies.forces,
+                    bodies.positions,
+                    bodies.velocities,
                 ),
             ),
-            *system.actions(virial=virial),
-            device.launch(
-                kernels.kick_and_measure,
-                *sums,
-                (
-                    status,
-                    n,
-                    half,
-                    self._energy_masses,
-                    self._inverse_masses,
-                    system.forces,
-                    system.energies,
-                    self.velocities,
-                    self._partial,
-                    self._trouble,
-                ),
+        ]
+
+    def kick(self, status: DeviceArray, bodies: Bodies) -> Action:
+        """Return what kicks with the new forces, and fills `partial`."""
+        return self._device.launch(
+            kernels.kick_and_measure,
+            *self._device.sums(),
+            (
+                status,
+                bodies.n,
+                0.5 * self._timestep,
+                bodies.energy_masses,
+                bodies.inverse_masses,
+                bodies.forces,
+                bodies.energies,
+                bodies.velocities,
+                self.partial,
+                self.trouble,
             ),
+        )
+
+    def end(self, status: DeviceArray, bodies: Bodies, rows: int | None = None) -> list[Action]:
+        """Return what judges and logs a step by the first `rows` of `partial`, and advances the chain."""
+        device, sums = self._device, self._device.sums()
+        actions = [
             device.launch(
                 kernels.end_step,
                 1,
                 sums[1],
                 (
                     status,
-                    sums[0],
-                    self._partial,
-                    self._trouble,
+                    sums[0] if rows is None else rows,
+                    self.partial,
+                    self.trouble,
                     self._largest_kinetic,
                     self._scalars,
-                    *chain,
+                    *self._chain(),
                     self.log,
                 ),
-            ),
-        ]
-        if motion.chain_length > 0:
-            actions.append(
-                device.launch(
-                    kernels.scale_velocities, *elements, (status, n, self._scalars, self.velocities)
-                )
             )
-        return [*actions, device.launch(end_evaluation, 1, 1, (status,))]
+        ]
+        if self._motion.chain_length > 0:
+            arguments = (status, bodies.n, self._scalars, bodies.velocities)
+            actions.append(device.launch(kernels.scale_velocities, *device.elements(bodies.n), arguments))
+        return actions
+
+    def _chain(self) -> tuple[object, ...]:
+        return (
+            self._motion.chain_length,
+            self._chain_positions,
+            self._chain_velocities,
+            self._chain_masses,
+            self._durations,
+            self._motion.degrees_of_freedom,
+            self._motion.thermal_energy,
+        )
 
     def _take(self, motion: Motion) -> None:
         device = self._device

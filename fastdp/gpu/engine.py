@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from fastdp.dynamics.engine import StepLog
 from fastdp.dynamics.integrator import Integrator
 from fastdp.dynamics.state import State
 from fastdp.errors import SimulationError
 from fastdp.gpu.device.base import Action, DeviceArray
-from fastdp.gpu.device_motion import DeviceMotion
+from fastdp.gpu.device_motion import Bodies, DeviceMotion, energy_masses, inverse_masses
 from fastdp.gpu.kernels import motion as kernels
 from fastdp.gpu.kernels.status import BEYOND, BUILDS, HALTED, STEP, Reason, end_evaluation
 from fastdp.gpu.motions import MOTIONS
@@ -57,7 +59,16 @@ class DeviceEngine:
         self._device = device = potential.device
         self._boundaries = Boundaries(state.types, state.cell, state.periodic, skin)
         self._system = potential.make_system(self._boundaries, state.positions)
-        self._motion = DeviceMotion(device, self._system, state, longest_chunk)
+        self._motion = DeviceMotion(device, longest_chunk)
+        self._bodies = Bodies(
+            state.n_atoms,
+            self._system.neighbours.positions,
+            device.empty((state.n_atoms, 3), np.float64),
+            self._system.forces,
+            self._system.energies,
+            device.upload(inverse_masses(state.masses)),
+            device.upload(energy_masses(state.masses)),
+        )
         self._reasons = Reason(0)
         self._steps: dict[bool, Action] = {}
         self._integrator: Integrator[Any] | None = None
@@ -95,7 +106,10 @@ class DeviceEngine:
     def bytes(self) -> int:
         """Memory on the device that grows with the number of atoms, once an integrator is loaded."""
         copies = sum(array.nbytes for array in self._saved)
-        return self._system.bytes - self._system.fixed_bytes + self._motion.bytes + copies
+        bodies = self._bodies
+        own = (bodies.velocities, bodies.inverse_masses, bodies.energy_masses)
+        moving = self._motion.bytes + sum(array.nbytes for array in own)
+        return self._system.bytes - self._system.fixed_bytes + moving + copies
 
     def load(
         self,
@@ -130,14 +144,24 @@ class DeviceEngine:
         device.fill(system.neighbours.status, 0)
         if system.neighbours.selection is not None:
             system.neighbours.selection.clear()
-        self._motion.load(state, integrator)
+        device.write(self._bodies.velocities, state.velocities)
+        self._motion.load(integrator)
+        self._motion.measure(system.neighbours.status, self._bodies)()
+        self._motion.store(device.sums()[0])()
         self._builds = 0
         self._beyond = self._reported_beyond = 0
         self._build_list()
 
     def step_actions(self, virial: bool) -> list[Action]:
         """Return the launches of a whole step, with the virial if that is wanted."""
-        return self._motion.step_actions(virial)
+        status = self._system.neighbours.status
+        return [
+            *self._motion.begin(status, self._bodies),
+            *self._system.actions(virial=virial),
+            self._motion.kick(status, self._bodies),
+            *self._motion.end(status, self._bodies),
+            self._device.launch(end_evaluation, 1, 1, (status,)),
+        ]
 
     def advance(self, steps: int, *, virial: bool) -> tuple[StepLog, bool]:
         """Make up to `longest_chunk` steps; `virial`: for the last of them.
@@ -212,7 +236,8 @@ class DeviceEngine:
         device, system = self._device, self._system
         state.positions[:] = device.read(system.neighbours.positions)
         state.images[:] = device.read(system.neighbours.images)
-        self._motion.fetch(state, integrator)
+        state.velocities[:] = device.read(self._bodies.velocities)
+        self._motion.fetch(integrator)
         evaluation.forces[:] = device.read(system.forces)
         evaluation.atomic_energies[:] = device.read(system.energies)
         evaluation.virial[:] = device.read(system.virial).reshape(3, 3)
@@ -250,6 +275,7 @@ class DeviceEngine:
             system.neighbours.positions_at_build,
             system.neighbours.images,
             system.forces,
+            self._bodies.velocities,
             *self._motion.changing,
         )
         self._saved = tuple(device.empty(array.shape, array.dtype) for array in self._moving)

@@ -62,6 +62,7 @@ def cell_geometry(
     periodic: NDArray[np.bool_],
     positions: NDArray[np.float64],
     reach: float,
+    n_atoms: int | None = None,
 ) -> CellGeometry:
     """Lay out cells about half as wide as the reach of the list.
 
@@ -74,6 +75,8 @@ def cell_geometry(
         Å. Give the box along open directions; atoms that leave it later are still found.
     reach : float
         Å, cutoff and skin.
+    n_atoms : int, optional
+        By default as many as positions, of which those at the corners would do.
 
     Returns
     -------
@@ -84,7 +87,7 @@ def cell_geometry(
     StructureError
         If the cell is degenerate, or so small that images and atoms cannot be numbered.
     """
-    n_atoms = len(positions)
+    n_atoms = len(positions) if n_atoms is None else n_atoms
     lattice = Lattice.from_cell(cell, periodic)
     vectors = reduction(lattice.vectors) @ lattice.vectors
     completed = _completed(vectors, periodic)

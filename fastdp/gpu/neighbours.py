@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdp.gpu.device.base import Action, Device
-from fastdp.gpu.geometry import CellGeometry, cell_geometry
+from fastdp.gpu.device.base import Action, Device, DeviceArray
+from fastdp.gpu.geometry import CellGeometry
 from fastdp.gpu.kernels import cell_list, rows
 from fastdp.gpu.kernels.status import SIZE
+from fastdp.gpu.kinds import Kinds
+from fastdp.gpu.rooms import Rooms
 from fastdp.gpu.selection import SelectionCounts
 
 PLACES_AT_ONCE = 32
@@ -21,32 +23,28 @@ SPARE = 1.15
 class DeviceNeighbours:
     """A neighbour list of fixed capacity that is built on the device, when the device finds it necessary.
 
-    Atoms are sorted by type and cell; within, by their index: the list is a function of the positions at
+    Atoms are sorted by kind and cell; within, by their index: the list is a function of the positions at
     build alone, whatever its capacity.
 
     Parameters
     ----------
     device : Device
-    types : (n_atoms,) int32
-    n_types : int
-        Of the model.
-    cell : (3, 3) float64
-        Å.
-    periodic : (3,) bool
+    rooms : Rooms
+        Where the memory comes from.
+    kinds : Kinds
+    geometry : CellGeometry
+        For cutoff and skin together.
     positions : (n_atoms, 3) float64
-        Å; tell the box of open directions and the first guess of the capacity.
+        On the device, Å.
     cutoff, skin : float
         Å.
-    n_own : int, optional
-        Atoms from here on are ghosts: they come last in the sorted order, and see only those before.
+    longest : int
+        First guess at the most neighbours of an atom.
 
     Attributes
     ----------
     capacity : int
         Places in a row.
-    type_start : (n_types + 1,) or (2 n_types + 1,) int64
-        Sorted atoms of type t are type_start[t] … type_start[t + 1], ghosts of it, where there are any,
-        type_start[n_types + t] … type_start[n_types + t + 1].
     selection : SelectionCounts or None
         Counts neighbours beyond what the model was trained to see, in lists that are built from now on.
     """
@@ -54,60 +52,51 @@ class DeviceNeighbours:
     def __init__(
         self,
         device: Device,
-        types: NDArray[np.int32],
-        n_types: int,
-        cell: NDArray[np.float64],
-        periodic: NDArray[np.bool_],
-        positions: NDArray[np.float64],
+        rooms: Rooms,
+        kinds: Kinds,
+        geometry: CellGeometry,
+        positions: DeviceArray,
         cutoff: float,
         skin: float,
-        n_own: int | None = None,
+        longest: int,
     ) -> None:
         self._device = device
-        self._n_types = n_types
-        self.n_atoms = n = len(types)
+        self._rooms = rooms
+        self.kinds = kinds
+        self.n_atoms = n = kinds.n_atoms
         self.reach = cutoff + skin
         self._largest_squared = (0.5 * skin) ** 2
-        self.geometry: CellGeometry = cell_geometry(cell, periodic, positions, self.reach)
-        self.n_own = n if n_own is None else n_own
-        kinds = types.astype(np.int32)
-        kinds[self.n_own :] += n_types
-        n_kinds = 2 * n_types if self.n_own < n else n_types
-        self.type_start = np.concatenate([[0], np.cumsum(np.bincount(kinds, minlength=n_kinds))])
-        self._n_keys = n_kinds * self.geometry.n_cells
+        self.geometry = geometry
+        self._n_keys = (len(kinds.start) - 1) * geometry.n_cells
         self._scan_block = device.sums()[1]
         n_tiles = -(-self._n_keys // self._scan_block)
 
-        self.status = device.zeros(SIZE, np.int32)
-        self.positions = device.upload(positions)
-        self.images = device.zeros((n, 3), np.int32)
-        self.positions_at_build = device.empty((n, 3), np.float64)
-        # To be read where the first list cannot be used: the launches of a step are always the same.
-        self.order = device.upload(np.arange(n, dtype=np.int32))
-        self.sorted_positions = device.zeros((n, 3), np.float64)
-        self.row_counts = device.zeros((n, n_types), np.int32)
-        self.translations = device.upload(self.geometry.translations)
-        self.kinds = device.upload(kinds)
-        self._table = device.upload(self.geometry.table)
-        self._counts = device.upload(self.geometry.counts)
-        self._key = device.zeros(n, np.int32)
-        self._shift = device.empty((n, 3), np.float64)
-        self._sorted_shift = device.empty((n, 3), np.float64)
-        self._population = device.zeros(self._n_keys, np.int32)
-        self._totals = device.zeros(n_tiles + 1, np.int32)
-        self._starts = device.zeros(self._n_keys + 1, np.int32)
+        self.status = rooms.zeros("status", SIZE, np.int32)
+        self.positions = positions
+        self.images = rooms.zeros("images", (n, 3), np.int32)
+        self.positions_at_build = rooms.empty("positions at build", (n, 3), np.float64)
+        self.order = rooms.zeros("order", n, np.int32)
+        self.sorted_positions = rooms.empty("sorted positions", (n, 3), np.float64)
+        self.row_counts = rooms.zeros("row counts", (n, kinds.n_types), np.int32)
+        self.translations = rooms.holding("translations", geometry.translations)
+        self._table = rooms.holding("geometry", geometry.table)
+        self._counts = rooms.holding("cells", geometry.counts)
+        self._key = rooms.zeros("key", n, np.int32)
+        self._shift = rooms.empty("shift", (n, 3), np.float64)
+        self._sorted_shift = rooms.empty("sorted shift", (n, 3), np.float64)
+        self._population = rooms.zeros("population", self._n_keys, np.int32)
+        self._totals = rooms.zeros("totals", n_tiles + 1, np.int32)
+        self._starts = rooms.zeros("starts", self._n_keys + 1, np.int32)
         self.selection: SelectionCounts | None = None
         self.capacity = 0
-        self.reserve(
-            expected_neighbours(cell, periodic, positions, self.reach, len(self.geometry.translations))
-        )
+        self.reserve(longest)
         self.forget()
 
     def reserve(self, longest: int) -> None:
         """Make rows for `longest` neighbours and some more; the list must be built anew."""
         capacity = -(-int(SPARE * longest + 1) // PLACES_AT_ONCE) * PLACES_AT_ONCE
         self.capacity = max(capacity, PLACES_AT_ONCE)
-        self.rows = self._device.zeros((self.n_atoms, self.capacity), np.int32)
+        self.rows = self._rooms.zeros("rows", (self.n_atoms, self.capacity), np.int32)
 
     def forget(self) -> None:
         """Make the next evaluation build the list."""
@@ -116,7 +105,8 @@ class DeviceNeighbours:
     @property
     def bytes(self) -> int:
         """Memory on the device."""
-        return sum(array.nbytes for array in vars(self).values() if hasattr(array, "raw"))
+        own = sum(array.nbytes for array in vars(self).values() if isinstance(array, DeviceArray))
+        return own + self.kinds.of.nbytes
 
     def actions(self) -> list[Action]:
         """Return what brings the list up to date with `positions`."""
@@ -137,7 +127,7 @@ class DeviceNeighbours:
                 self.positions_at_build,
             ),
             *self.build_actions(),
-            self._place(False),
+            self.place(),
         ]
 
     def build_actions(self) -> list[Action]:
@@ -154,7 +144,7 @@ class DeviceNeighbours:
                 n,
                 self._table,
                 self._counts,
-                self.kinds,
+                self.kinds.of,
                 self.positions_at_build,
                 self._key,
                 self._shift,
@@ -170,7 +160,7 @@ class DeviceNeighbours:
             self._elements(cell_list.scatter, n, self._key, self._starts, self._population, self.order),
             self._elements(cell_list.sort_within_cells, self._n_keys, self._starts, self.order),
             self._elements(cell_list.settle, n, self.order, self._shift, self._sorted_shift),
-            self._place(True),
+            self._place(True, 0, n),
             launch(
                 rows.fill_rows,
                 grid,
@@ -178,8 +168,10 @@ class DeviceNeighbours:
                 (
                     status,
                     n,
-                    self.n_own,
-                    self._n_types,
+                    self.kinds.n_own,
+                    self.kinds.n_types,
+                    self.kinds.own_stages,
+                    self.kinds.stages,
                     self.geometry.n_cells,
                     self.reach**2,
                     self.geometry.index_bits,
@@ -197,8 +189,12 @@ class DeviceNeighbours:
             *(() if self.selection is None else self.selection.actions(self)),
         ]
 
-    def _place(self, at_build: bool) -> Action:
-        grid, block = self._device.elements(self.n_atoms)
+    def place(self, start: int = 0, stop: int | None = None) -> Action:
+        """Return what brings sorted atoms `start` to `stop`, by default all, to their present positions."""
+        return self._place(False, start, self.n_atoms if stop is None else stop)
+
+    def _place(self, at_build: bool, start: int, stop: int) -> Action:
+        grid, block = self._device.elements(stop - start)
         return self._device.launch(
             cell_list.place,
             grid,
@@ -206,7 +202,8 @@ class DeviceNeighbours:
             (
                 self.status,
                 int(at_build),
-                self.n_atoms,
+                start,
+                stop,
                 self.order,
                 self._sorted_shift,
                 self.positions_at_build if at_build else self.positions,
@@ -245,4 +242,9 @@ def expected_neighbours(
     else:
         # With a margin, within which a small cluster has its neighbours.
         volume = float(np.prod(np.ptp(positions, axis=0) + 3.0)) if n else 1.0
-    return max(0, min(most, int(n / volume * 4.0 / 3.0 * np.pi * reach**3)))
+    return max(0, min(most, neighbours_at_density(n / volume, reach)))
+
+
+def neighbours_at_density(density: float, reach: float) -> int:
+    """Return how many atoms are within `reach`, Å, of a point on average; `density` in 1/Å³."""
+    return int(density * 4.0 / 3.0 * np.pi * reach**3)

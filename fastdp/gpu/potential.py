@@ -69,7 +69,7 @@ class Share:
         return cls(
             neighbours,
             neighbours.number_of_builds,
-            DeviceSystem(device, model, boundaries, neighbours.extended_positions[:n]),
+            DeviceSystem.of(device, model, boundaries, neighbours.extended_positions[:n]),
             device.staging((n, 3), np.float64),
             device.staging((n, 3), np.float64),
             device.staging(n, np.float64),
@@ -112,6 +112,7 @@ class CudaPotential(Potential):
         self.device = device
         self.device_model: DeviceModel = upload_model(device, model, DTYPES[precision], products)
         self._system: DeviceSystem | None = None
+        self._boundaries: Boundaries
         self._share: Share | None = None
         self._actions: dict[bool, list[Action]] = {}
 
@@ -174,10 +175,11 @@ class CudaPotential(Potential):
         boundaries = Boundaries(neighbours.types, neighbours.cell, neighbours.periodic, neighbours.skin)
         positions = np.empty((neighbours.n_atoms, 3))
         positions[neighbours.order] = neighbours.extended_positions[: neighbours.n_atoms]
-        if self._system is None or not self._system.boundaries.same_as(boundaries):
+        if self._system is None or not self._boundaries.same_as(boundaries):
             self._system = self._share = None
             self._actions = {}
-            self._system = DeviceSystem(self.device, self.device_model, boundaries, positions)
+            self._boundaries = boundaries
+            self._system = DeviceSystem.of(self.device, self.device_model, boundaries, positions)
         system = self._system
         self._run(system, neighbours, positions, virial)
         result.atomic_energies[:] = self.device.read(system.energies)
@@ -267,7 +269,7 @@ class CudaPotential(Potential):
         """
         self._system = self._share = None
         self._actions = {}
-        return DeviceSystem(self.device, self.device_model, boundaries, positions)
+        return DeviceSystem.of(self.device, self.device_model, boundaries, positions)
 
     def _evaluation(self, system: DeviceSystem, virial: bool) -> list[Action]:
         if virial not in self._actions:

@@ -60,7 +60,8 @@ class SelectionCounts:
         neighbours : DeviceNeighbours
         """
         geometry = neighbours.geometry
-        grid, block = self._device.elements(neighbours.n_atoms)
+        n_own = neighbours.kinds.n_own
+        grid, block = self._device.elements(n_own)
         return [
             self._device.launch(
                 count_neighbours,
@@ -68,11 +69,11 @@ class SelectionCounts:
                 block,
                 (
                     neighbours.status,
-                    neighbours.n_atoms,
+                    n_own,
                     self._n_types,
                     geometry.index_mask,
                     geometry.index_bits,
-                    neighbours.kinds,
+                    neighbours.kinds.of,
                     neighbours.order,
                     neighbours.translations,
                     neighbours.sorted_positions,

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdp.gpu.device.base import Action, Device
+from fastdp.gpu.device.base import Action, Device, DeviceArray
+from fastdp.gpu.geometry import cell_geometry
 from fastdp.gpu.kernels import reductions
 from fastdp.gpu.kernels.pairs import WARP, pair_kernels
 from fastdp.gpu.kernels.status import HALTED, LARGEST_ROW, Reason
+from fastdp.gpu.kinds import Kinds, kind_start
 from fastdp.gpu.layout import DeviceModel
-from fastdp.gpu.neighbours import DeviceNeighbours
+from fastdp.gpu.neighbours import DeviceNeighbours, expected_neighbours
 from fastdp.gpu.network import TileArrays, network_actions
+from fastdp.gpu.rooms import Rooms
 from fastdp.gpu.tiles import arena_size, cut_into_tiles
 
 
@@ -30,7 +33,7 @@ class Boundaries:
     skin : float
         Å, of the neighbour list.
     n_own : int or None
-        Atoms from here on are ghosts: forces act on them, but they have no energy of their own here.
+        Atoms from here on are ghosts; None if there are none.
     """
 
     types: NDArray[np.int32]
@@ -56,10 +59,10 @@ class DeviceSystem:
     Parameters
     ----------
     device : Device
+    rooms : Rooms
+        Where the memory comes from.
     model : DeviceModel
-    boundaries : Boundaries
-    positions : (n_atoms, 3) float64
-        Å.
+    neighbours : DeviceNeighbours
 
     Attributes
     ----------
@@ -72,43 +75,69 @@ class DeviceSystem:
     """
 
     def __init__(
-        self, device: Device, model: DeviceModel, boundaries: Boundaries, positions: NDArray[np.float64]
+        self, device: Device, rooms: Rooms, model: DeviceModel, neighbours: DeviceNeighbours
     ) -> None:
         self.device = device
         self.model = model
-        self.boundaries = boundaries
-        n = len(boundaries.types)
-        self.neighbours = DeviceNeighbours(
-            device,
-            boundaries.types,
-            model.n_types,
-            boundaries.cell,
-            boundaries.periodic,
-            positions,
-            model.cutoff,
-            boundaries.skin,
-            boundaries.n_own,
-        )
-        self.tiles = cut_into_tiles(self.neighbours.type_start[: model.n_types + 1].tolist(), model)
-        self.energies = device.zeros(n, np.float64)
-        self.forces = device.zeros((n, 3), np.float64)
-        self.virial = device.zeros(9, np.float64)
+        self.neighbours = neighbours
+        n = neighbours.n_atoms
+        self.tiles = cut_into_tiles(neighbours.kinds.own_groups(), model)
+        self.energies = rooms.zeros("energies", n, np.float64)
+        self.forces = rooms.zeros("forces", (n, 3), np.float64)
+        self.virial = rooms.zeros("virial", 9, np.float64)
         # Q of ghosts stays zero: what they get is what the atoms of this rank do to them. And where the first
         # list cannot be used, Q and virials are read although nothing has been put there.
-        self._q = device.zeros((n, 4, model.columns), model.dtype)
-        self._arena = device.empty(arena_size(self.tiles, model), model.dtype)
-        self._virials = device.zeros((n, 9), np.float64)
-        self._virial_parts = device.empty((device.sums()[0], 9), np.float64)
+        self._q = rooms.zeros("Q", (n, 4, model.columns), model.dtype)
+        self._arena = rooms.empty("arena", arena_size(self.tiles, model), model.dtype)
+        self._virials = rooms.zeros("virials", (n, 9), np.float64)
+        self._virial_parts = rooms.empty("parts of the virial", (device.sums()[0], 9), np.float64)
+
+    @classmethod
+    def of(
+        cls, device: Device, model: DeviceModel, boundaries: Boundaries, positions: NDArray[np.float64]
+    ) -> DeviceSystem:
+        """Return the system of atoms that are given on the host.
+
+        Parameters
+        ----------
+        device : Device
+        model : DeviceModel
+        boundaries : Boundaries
+        positions : (n_atoms, 3) float64
+            Å.
+        """
+        reach = model.cutoff + boundaries.skin
+        geometry = cell_geometry(boundaries.cell, boundaries.periodic, positions, reach)
+        kinds = boundaries.types.astype(np.int32)
+        n_kinds = model.n_types
+        if boundaries.n_own is not None and boundaries.n_own < len(kinds):
+            kinds[boundaries.n_own :] += model.n_types
+            n_kinds *= 2
+        start = kind_start(np.bincount(kinds, minlength=n_kinds))
+        rooms = Rooms(device)
+        neighbours = DeviceNeighbours(
+            device,
+            rooms,
+            Kinds(device.upload(kinds), start, model.n_types),
+            geometry,
+            device.upload(positions),
+            model.cutoff,
+            boundaries.skin,
+            expected_neighbours(
+                boundaries.cell, boundaries.periodic, positions, reach, len(geometry.translations)
+            ),
+        )
+        return cls(device, rooms, model, neighbours)
 
     @property
     def n_atoms(self) -> int:
         """Number of atoms."""
-        return len(self.boundaries.types)
+        return self.neighbours.n_atoms
 
     @property
     def bytes(self) -> int:
         """Memory on the device, without that of the model."""
-        own = sum(array.nbytes for array in vars(self).values() if hasattr(array, "raw"))
+        own = sum(array.nbytes for array in vars(self).values() if isinstance(array, DeviceArray))
         return own + self.neighbours.bytes
 
     @property
@@ -124,11 +153,22 @@ class DeviceSystem:
         virial : bool
             Whether the virial is wanted too.
         """
+        return [
+            *self.neighbours.actions(),
+            *self.energy_actions(),
+            *self.force_actions(0, self.neighbours.kinds.stages, virial=virial),
+            *(self.virial_actions() if virial else ()),
+        ]
+
+    def energy_actions(self, stage: int | None = None) -> list[Action]:
+        """Return what makes energies and Q of the own atoms of one stage, by default of all."""
         kernels = pair_kernels(self.model.real)
         arrays = TileArrays(self._q, self.energies, self.neighbours.order, self.neighbours.status)
-        actions = self.neighbours.actions()
         shared = 4 * self.model.n_functions * self.model.dtype.itemsize
+        actions = []
         for tile in self.tiles:
+            if stage is not None and tile.stage != stage:
+                continue
             actions.append(
                 self.device.launch(
                     kernels.moments,
@@ -145,43 +185,46 @@ class DeviceSystem:
                 )
             )
             actions += network_actions(self.device, self.model, tile, self._arena, arrays)
-        starts = self.neighbours.type_start
-        for kind in range(len(starts) - 1):
-            start, stop = int(starts[kind]), int(starts[kind + 1])
-            if start < stop:
-                actions.append(
-                    self.device.launch(
-                        kernels.forces,
-                        stop - start,
-                        WARP,
-                        (
-                            self.neighbours.status,
-                            start,
-                            kind % self.model.n_types,
-                            int(virial),
-                            *self._pair_arguments(),
-                            self._q,
-                            self.neighbours.order,
-                            self.forces,
-                            self._virials,
-                        ),
-                    )
-                )
-        if virial:
-            grid, block = self.device.sums()
-            status = self.neighbours.status
-            actions += [
-                self.device.launch(
-                    reductions.partial_sums,
-                    grid,
-                    block,
-                    (status, self.n_atoms, 9, self._virials, self._virial_parts),
-                ),
-                self.device.launch(
-                    reductions.finish_sums, 1, block, (status, grid, 9, self._virial_parts, self.virial)
-                ),
-            ]
         return actions
+
+    def force_actions(self, first: int, last: int, *, virial: bool) -> list[Action]:
+        """Return what makes forces on the atoms of stages first … last − 1, from Q of all."""
+        kernels = pair_kernels(self.model.real)
+        return [
+            self.device.launch(
+                kernels.forces,
+                group.stop - group.start,
+                WARP,
+                (
+                    self.neighbours.status,
+                    group.start,
+                    group.type,
+                    int(virial),
+                    *self._pair_arguments(),
+                    self._q,
+                    self.neighbours.order,
+                    self.forces,
+                    self._virials,
+                ),
+            )
+            for group in self.neighbours.kinds.groups(first, last)
+        ]
+
+    def virial_actions(self) -> list[Action]:
+        """Return what sums the virial of all atoms, ghosts among them."""
+        grid, block = self.device.sums()
+        status = self.neighbours.status
+        return [
+            self.device.launch(
+                reductions.partial_sums,
+                grid,
+                block,
+                (status, self.n_atoms, 9, self._virials, self._virial_parts),
+            ),
+            self.device.launch(
+                reductions.finish_sums, 1, block, (status, grid, 9, self._virial_parts, self.virial)
+            ),
+        ]
 
     def make_room(self, status: NDArray[np.int32]) -> bool:
         """Make rows longer if that is all that is wrong; return whether it was. Actions are to be made anew.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from fastdp.gpu.arena import ALIGNMENT
+from fastdp.gpu.kinds import Group
 from fastdp.gpu.layout import DeviceCentre, DeviceModel, Products
 
 LARGEST_ARENA = 256 * 2**20
@@ -24,11 +25,12 @@ LARGEST_TILE = 1 << 15
 
 @dataclass(frozen=True)
 class Tile:
-    """Atoms `start` to `stop` of the sorted order, all of type `centre_type`."""
+    """Atoms `start` to `stop` of the sorted order, all of type `centre_type` and of one stage."""
 
     start: int
     stop: int
     centre_type: int
+    stage: int = 0
 
     @property
     def size(self) -> int:
@@ -65,24 +67,21 @@ def arena_size(tiles: Sequence[Tile], model: DeviceModel) -> int:
     )
 
 
-def cut_into_tiles(type_start: Sequence[int], model: DeviceModel) -> tuple[Tile, ...]:
-    """Return tiles that cover all atoms, none larger than the arena allows.
+def cut_into_tiles(groups: Iterable[Group], model: DeviceModel) -> tuple[Tile, ...]:
+    """Return tiles that cover groups of atoms, none larger than the arena allows.
 
     Parameters
     ----------
-    type_start : (n_types + 1,) sequence of int
-        Sorted atoms of type t are type_start[t] … type_start[t + 1].
+    groups : iterable of Group
     model : DeviceModel
     """
     tiles = []
-    for alpha, centre in enumerate(model.centres):
-        start, stop = int(type_start[alpha]), int(type_start[alpha + 1])
-        n = stop - start
-        if n == 0:
-            continue
+    for group in groups:
+        centre = model.centres[group.type]
+        n = group.stop - group.start
         per_atom = model.dtype.itemsize * numbers_per_atom(centre, model.products)
         most = min(LARGEST_TILE, max(1, LARGEST_ARENA // per_atom))
         count = -(-n // most)
-        edges = start + (n * np.arange(count + 1)) // count
-        tiles += [Tile(int(a), int(b), alpha) for a, b in pairwise(edges)]
+        edges = group.start + (n * np.arange(count + 1)) // count
+        tiles += [Tile(int(a), int(b), group.type, group.stage) for a, b in pairwise(edges)]
     return tuple(tiles)

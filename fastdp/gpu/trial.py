@@ -9,6 +9,7 @@ import numpy as np
 
 from fastdp.gpu.device.base import Action, Device
 from fastdp.gpu.kernels.status import SIZE
+from fastdp.gpu.kinds import one_stage
 from fastdp.gpu.layout import DeviceModel, Products, upload_model
 from fastdp.gpu.network import TileArrays, network_actions
 from fastdp.gpu.tiles import Tile, arena_size, cut_into_tiles
@@ -46,7 +47,7 @@ def network_seconds(
     """
     uploaded = upload_model(device, model, np.float32, products)
     largest: dict[int, int] = {}
-    for tile in cut_into_tiles([0, *np.cumsum(counts).tolist()], uploaded):
+    for tile in cut_into_tiles(one_stage(counts), uploaded):
         largest[tile.centre_type] = max(largest.get(tile.centre_type, 0), tile.size)
     total = 0.0
     for centre_type, size in largest.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from shadow import ShadowDevice
 
 from fastdp.errors import BackendError
 from fastdp.gpu.device import choice
-from fastdp.gpu.device.base import Device
+from fastdp.gpu.device.base import Device, DeviceArray
+from fastdp.gpu.rooms import Rooms
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 SHADOW = os.environ.get("FASTDP_GPU_SHADOW", "") if SIMULATED else ""
@@ -38,6 +40,7 @@ def device() -> Iterator[Device]:
         shadowed = ShadowDevice(backwards=SHADOW == "backwards", late=SHADOW == "backwards")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(choice, "open_device", lambda: shadowed)
+            rooms_are_new(patch)
             yield shadowed
         return
     try:
@@ -47,9 +50,10 @@ def device() -> Iterator[Device]:
 
 
 @pytest.fixture
-def checked() -> Iterator[ShadowDevice]:
+def checked(monkeypatch: pytest.MonkeyPatch) -> Iterator[ShadowDevice]:
     """A device that checks every access of a kernel; what it reports fails the test."""
     found = ShadowDevice()
+    rooms_are_new(monkeypatch)
     yield found
     fail_if_reported(found)
 
@@ -60,6 +64,19 @@ def _nothing_is_reported(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if SHADOW and "device" in request.fixturenames:
         fail_if_reported(request.getfixturevalue("device"))
+
+
+def rooms_are_new(patch: pytest.MonkeyPatch) -> None:
+    """Take memory that `Rooms` hands out again as never written."""
+    room = Rooms.empty
+
+    def empty(self: Rooms, *arguments: Any) -> DeviceArray:
+        result = room(self, *arguments)
+        if isinstance(self._device, ShadowDevice):
+            self._device.forget(result)
+        return result
+
+    patch.setattr(Rooms, "empty", empty)
 
 
 def fail_if_reported(device: ShadowDevice) -> None:

@@ -35,7 +35,7 @@ SAME_VALUE = {
 """Where several threads of a launch may write, all of them the same."""
 
 EITHER_VALUE = {
-    # Only OVERFLOW is looked at, and these threads set only TOO_CLOSE.
+    # Only NO_LIST is looked at, and these threads set only TOO_CLOSE.
     ("moments", "status", FOUND),
     # OVERFLOW, which is what these threads set, is masked.
     ("fill_rows", "status", FOUND),

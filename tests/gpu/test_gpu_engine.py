@@ -113,9 +113,8 @@ def test_memory_is_forecast_as_it_is_taken(device: Device) -> None:
     system, motion = engine._system, engine._motion
     run = engine.bytes - system.bytes + system.fixed_bytes
     # Some kilobytes whatever the number of atoms: the log, sums, the thermostat, and what is saved of it.
-    atoms = [motion.velocities, motion._inverse_masses, motion._energy_masses]
-    fixed = motion.bytes - sum(array.nbytes for array in atoms)
-    saved = (*motion.changing[1:], system.neighbours.status)
+    fixed = motion.bytes
+    saved = (*motion.changing, system.neighbours.status)
     fixed += sum(array.nbytes for array in saved)
     assert (run - fixed) / state.n_atoms == pytest.approx(BYTES_PER_ATOM_OF_A_RUN)
 
@@ -167,7 +166,7 @@ def test_a_chunk_is_replayed_with_longer_rows(device: Device, monkeypatch: pytes
     monkeypatch.setattr("fastdp.gpu.neighbours.SPARE", 1.0)
     # As many as each atom has at the start, and more than enough.
     for places in (2, 20):
-        monkeypatch.setattr("fastdp.gpu.neighbours.expected_neighbours", lambda *_, n=places: n)
+        monkeypatch.setattr("fastdp.gpu.system.expected_neighbours", lambda *_, n=places: n)
         atoms = collapsing()
         engine, state, evaluation = engine_of(device, atoms, skin=0.3)
         capacity = engine._system.neighbours.capacity
@@ -204,7 +203,7 @@ def test_neighbours_beyond_sel_are_counted_as_on_the_cpu(
     """In the middle of a chunk, which is done again because the rows are too short."""
     monkeypatch.setattr("fastdp.gpu.neighbours.PLACES_AT_ONCE", 1)
     monkeypatch.setattr("fastdp.gpu.neighbours.SPARE", 1.0)
-    monkeypatch.setattr("fastdp.gpu.neighbours.expected_neighbours", lambda *_: 2)
+    monkeypatch.setattr("fastdp.gpu.system.expected_neighbours", lambda *_: 2)
     _, _, model = compressed_case("open boundaries", 1e-4)
     said: dict[str, list[str]] = {"gpu": [], "cpu": []}
     for name, potential in (("gpu", CudaPotential(model, device)), ("cpu", CompressedPotential(model))):

@@ -82,7 +82,7 @@ def test_one_potential_serves_moving_atoms_and_other_systems(device: Device) -> 
 
 
 def test_rows_that_overflow_grow(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastdp.gpu.neighbours.expected_neighbours", lambda *_: 0)
+    monkeypatch.setattr("fastdp.gpu.system.expected_neighbours", lambda *_: 0)
     monkeypatch.setattr("fastdp.gpu.neighbours.PLACES_AT_ONCE", 2)
     _, atoms, model = compressed_case("cell shorter than the cutoff", TOLERANCE)
     potential = CudaPotential(model, device)
@@ -142,7 +142,7 @@ def test_atoms_with_ghosts_that_others_own(
     device: Device, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the share of one of several ranks: images are ghosts; what is done to them goes to their owners."""
-    monkeypatch.setattr("fastdp.gpu.neighbours.expected_neighbours", lambda *_: 0)
+    monkeypatch.setattr("fastdp.gpu.system.expected_neighbours", lambda *_: 0)
     _, atoms, model = compressed_case(name, TOLERANCE)
     cpu, gpu = CompressedPotential(model), CudaPotential(model, device)
     generator = np.random.default_rng(5)

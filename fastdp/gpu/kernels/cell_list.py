@@ -245,10 +245,10 @@ def settle(status, n, order, shift, sorted_shift):
 
 
 @cuda.jit
-def place(status, only_at_build, n, order, shift, positions, sorted_positions):
-    """Fill the positions in sorted order, each moved by its lattice vector."""
-    i = cuda.grid(1)
-    if i >= n or status[HALTED] != 0 or status[FOUND] != 0:
+def place(status, only_at_build, start, stop, order, shift, positions, sorted_positions):
+    """Fill the positions of sorted atoms `start` to `stop`, each moved by its lattice vector."""
+    i = start + cuda.grid(1)
+    if i >= stop or status[HALTED] != 0 or status[FOUND] != 0:
         return
     if only_at_build != 0 and status[REBUILD] == 0:
         return

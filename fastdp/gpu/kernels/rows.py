@@ -14,6 +14,8 @@ def fill_rows(
     n,
     n_own,
     n_types,
+    own_stages,
+    stages,
     n_cells,
     reach_squared,
     index_bits,
@@ -30,12 +32,14 @@ def fill_rows(
     """Find all neighbours of one atom, a thread each.
 
     n_own : int
-        Sorted atoms from here on are ghosts, which see only those before.
+        Sorted atoms from here on are ghosts, which see only those of the last stage before.
+    own_stages, stages : int
+        Of own atoms, and of all; see `fastdp.gpu.kinds`.
     counts : (3, 3) int32
         Cells, whether periodic, and how many cells away neighbours can be, along each direction.
-    starts : (n_types·n_cells + 1,) or (2 n_types·n_cells + 1,) int32
-        Sorted atoms of type β in cell k are starts[β·n_cells + k] … starts[β·n_cells + k + 1]; ghosts, where
-        there are any, likewise with β + n_types.
+    starts : (stages·n_types·n_cells + 1,) int32
+        Sorted atoms of type β and stage s in cell k are starts[m] … starts[m + 1] with
+        m = (s·n_types + β)·n_cells + k.
     translations : (n_images, 3) float64
         Lattice vectors, Å.
     rows : (n, capacity) int32
@@ -65,7 +69,8 @@ def fill_rows(
     hy = home // nx % ny
     hz = home // (nx * ny)
     itself = ((mz * (2 * my + 1) + my) * (2 * mx + 1) + mx) << index_bits | i
-    sections = 2 if n_own < n and i < n_own else 1
+    first_stage = 0 if i < n_own else own_stages - 1
+    last_stage = stages if i < n_own else own_stages
     total = 0
     for b in range(n_types):
         before = total
@@ -87,8 +92,8 @@ def fill_rows(
                     tx = translations[image, 0] - x
                     ty = translations[image, 1] - y
                     tz = translations[image, 2] - z
-                    for section in range(sections):
-                        k = (section * n_types + b) * n_cells + cell
+                    for stage in range(first_stage, last_stage):
+                        k = (stage * n_types + b) * n_cells + cell
                         for j in range(starts[k], starts[k + 1]):
                             dx = sorted_positions[j, 0] + tx
                             dy = sorted_positions[j, 1] + ty

@@ -18,7 +18,7 @@ def count_neighbours(
     n_types,
     index_mask,
     index_bits,
-    types_of,
+    kinds_of,
     order,
     translations,
     sorted_positions,
@@ -28,8 +28,10 @@ def count_neighbours(
     limits,
     counts,
 ):
-    """Count the neighbours of one atom by their type, a thread each; of a run without ghosts.
+    """Count the neighbours of one atom by their type, a thread each; ghosts come after all own atoms.
 
+    kinds_of : (n_atoms,) int32
+        As `fastdp.gpu.kinds.Kinds.of`.
     squared_cutoffs : (n_parts,) float64
         Å², of the parts of the model.
     limits : (n_parts, n_types) int32
@@ -39,7 +41,7 @@ def count_neighbours(
     i = cuda.grid(1)
     if i >= n or status[HALTED] != 0 or status[REBUILD] == 0 or status[FOUND] != 0:
         return
-    centre = types_of[order[i]]
+    centre = kinds_of[order[i]] % n_types
     x = sorted_positions[i, 0]
     y = sorted_positions[i, 1]
     z = sorted_positions[i, 2]
