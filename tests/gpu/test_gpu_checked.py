@@ -23,18 +23,20 @@ from shadow_memory import OutOfBoundsError
 
 from fastdp.dynamics.factory import make_integrator
 from fastdp.dynamics.settings import NoseHooverSettings, VelocityVerletSettings
-from fastdp.errors import NonFiniteError
+from fastdp.errors import NonFiniteError, PairTooCloseError
 from fastdp.gpu.device.base import Action, DeviceArray
 from fastdp.gpu.device.card_geometry import CardGeometry
 from fastdp.gpu.engine import DeviceEngine
-from fastdp.gpu.kernels import cell_list, pairs, reductions
+from fastdp.gpu.kernels import cell_list, motion, pairs, reductions
 from fastdp.gpu.kernels.layers import SHORTCUT_CODES, activation_kernel
-from fastdp.gpu.kernels.status import REBUILD, SIZE
+from fastdp.gpu.kernels.reductions import SUM_COLUMNS
+from fastdp.gpu.kernels.status import FOUND, REBUILD, SIZE
 from fastdp.gpu.network import network_actions
 from fastdp.gpu.potential import CudaPotential
 from fastdp.model.activations import ACTIVATIONS
 from fastdp.neighbours.selection import NeighbourLimit
 from fastdp.potential.base import Evaluation
+from fastdp.potential.compressed.measurement import Atoms
 from fastdp.potential.compressed.potential import CompressedPotential
 
 pytestmark = pytest.mark.skipif(not config.ENABLE_CUDASIM, reason="a card has compute-sanitizer")
@@ -149,7 +151,7 @@ def test_steps(checked: ShadowDevice) -> None:
     np.testing.assert_array_equal(counts, same)
     assert counts.any()
     assert unlike.reports == []
-    # The exceptions are needed.
+    # The exceptions are needed; the others likewise below.
     assert ("check_displacement", "status", REBUILD) in checked.log.used
     assert ("count_neighbours", "counts", None) in checked.log.used
 
@@ -170,10 +172,11 @@ def test_blocks_as_large_as_on_a_card() -> None:
 
 def test_rows_that_overflow_at_once(checked: ShadowDevice, monkeypatch: pytest.MonkeyPatch) -> None:
     """What follows a list that is of no use reads nothing unwritten, although nobody looks at the result."""
-    monkeypatch.setattr("fastdp.gpu.neighbours.expected_neighbours", lambda *_: 0)
+    monkeypatch.setattr("fastdp.gpu.system.expected_neighbours", lambda *_: 0)
     monkeypatch.setattr("fastdp.gpu.neighbours.PLACES_AT_ONCE", 2)
     _, atoms, model = compressed_case("cell shorter than the cutoff", TOLERANCE)
     evaluate(CudaPotential(model, checked), atoms, SKIN)
+    assert ("fill_rows", "status", FOUND) in checked.log.used
 
 
 def test_a_position_that_is_not_a_number(checked: ShadowDevice) -> None:
@@ -183,6 +186,30 @@ def test_a_position_that_is_not_a_number(checked: ShadowDevice) -> None:
     neighbours.extended_positions[1, 2] = np.nan
     with pytest.raises(NonFiniteError):
         CudaPotential(model, checked).evaluate(neighbours, Evaluation.empty(len(atoms.types)))
+
+
+def test_a_pair_too_close(checked: ShadowDevice) -> None:
+    """The same is found whether or not a block sees that another has found it before."""
+    _, _, model = compressed_case("open boundaries", TOLERANCE)
+    limit = model.bases[0][0].shortest
+    positions = np.array([[0.0, 0.0, 0.0], [3.0, 0.0, 0.0], [3.0, 0.9 * limit, 0.0]])
+    atoms = Atoms(positions, np.array([1, 0, 0], np.int32), np.zeros((3, 3)), np.zeros(3, bool))
+    late = ShadowDevice(late=True)
+    for device in (checked, late):
+        with pytest.raises(PairTooCloseError, match="atoms 1 and 2 are"):
+            evaluate(CudaPotential(model, device), atoms, SKIN)
+    assert late.reports == []
+    assert ("moments", "status", FOUND) in checked.log.used
+
+
+def test_forces_that_are_not_finite(checked: ShadowDevice) -> None:
+    status, forces = checked.zeros(SIZE, np.int32), checked.upload(np.full((9, 3), np.nan))
+    ones, trouble = checked.upload(np.ones(9)), checked.zeros(1, np.int32)
+    velocities, partial = checked.zeros((9, 3), np.float64), checked.empty((2, SUM_COLUMNS), np.float64)
+    arguments = (status, 9, 0.5, ones, ones, forces, ones, velocities, partial, trouble)
+    checked.launch(motion.kick_and_measure, 2, THREADS, arguments)()
+    assert checked.read(trouble) == [1]
+    assert ("kick_and_measure", "trouble", 0) in checked.log.used
 
 
 def test_ghosts(checked: ShadowDevice) -> None:
