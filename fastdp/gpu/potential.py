@@ -28,6 +28,7 @@ PRODUCTS = "gpu_products"
 if TYPE_CHECKING:
     from fastdp.dynamics.engine import Engine
     from fastdp.dynamics.state import State
+    from fastdp.parallel.domain import Domain
     from fastdp.potential.compressed.potential import CompressedPotential
 
 
@@ -236,8 +237,14 @@ class CudaPotential(Potential):
 
         return CompressedPotential(self.model, self.precision)
 
-    def make_engine(self, state: State, skin: float) -> Engine:
-        """Return what makes whole steps on the device; see `DeviceEngine`."""
+    def make_engine(
+        self, state: State, skin: float, domain: Domain | None = None, *, direct: bool = False
+    ) -> Engine:
+        """Return what makes whole steps on the device; see `DeviceEngine` and `RanksEngine`."""
+        if domain is not None:
+            from fastdp.gpu.ranks.engine import RanksEngine
+
+            return RanksEngine(self, state, domain, skin, direct=direct)
         from fastdp.gpu.engine import DeviceEngine
 
         return DeviceEngine(self, state, skin)
@@ -258,6 +265,11 @@ class CudaPotential(Potential):
             line += f': that is too much; use fewer atoms, {smaller}backend = "cpu"'
         return [line]
 
+    def release(self) -> None:
+        """Let go of the memory of `evaluate`, until that is called again."""
+        self._system = self._share = None
+        self._actions = {}
+
     def make_system(self, boundaries: Boundaries, positions: NDArray[np.float64]) -> DeviceSystem:
         """Return atoms on the device for a run, and let go of those of `evaluate`.
 
@@ -267,8 +279,7 @@ class CudaPotential(Potential):
         positions : (n_atoms, 3) float64
             Å.
         """
-        self._system = self._share = None
-        self._actions = {}
+        self.release()
         return DeviceSystem.of(self.device, self.device_model, boundaries, positions)
 
     def _evaluation(self, system: DeviceSystem, virial: bool) -> list[Action]:

@@ -63,6 +63,8 @@ class DeviceSystem:
         Where the memory comes from.
     model : DeviceModel
     neighbours : DeviceNeighbours
+    forces : (n_atoms, 3) float64, optional
+        Where forces go, if they have a place already.
 
     Attributes
     ----------
@@ -75,7 +77,12 @@ class DeviceSystem:
     """
 
     def __init__(
-        self, device: Device, rooms: Rooms, model: DeviceModel, neighbours: DeviceNeighbours
+        self,
+        device: Device,
+        rooms: Rooms,
+        model: DeviceModel,
+        neighbours: DeviceNeighbours,
+        forces: DeviceArray | None = None,
     ) -> None:
         self.device = device
         self.model = model
@@ -83,7 +90,7 @@ class DeviceSystem:
         n = neighbours.n_atoms
         self.tiles = cut_into_tiles(neighbours.kinds.own_groups(), model)
         self.energies = rooms.zeros("energies", n, np.float64)
-        self.forces = rooms.zeros("forces", (n, 3), np.float64)
+        self.forces = rooms.zeros("forces", (n, 3), np.float64) if forces is None else forces
         self.virial = rooms.zeros("virial", 9, np.float64)
         # Q of ghosts stays zero: what they get is what the atoms of this rank do to them. And where the first
         # list cannot be used, Q and virials are read although nothing has been put there.

@@ -169,6 +169,7 @@ def test_a_chunk_is_replayed_with_longer_rows(device: Device, monkeypatch: pytes
         monkeypatch.setattr("fastdp.gpu.system.expected_neighbours", lambda *_, n=places: n)
         atoms = collapsing()
         engine, state, evaluation = engine_of(device, atoms, skin=0.3)
+        engine.hold(state)
         capacity = engine._system.neighbours.capacity
         state.velocities[-2:, 0] = (-1000.0, 1000.0)
         # As hot as the flight of the two, so that the chain stays calm.
