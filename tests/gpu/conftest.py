@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numba import config
+from numpy.typing import DTypeLike
 from shadow import ShadowDevice
 
 from fastdp.errors import BackendError
@@ -68,15 +69,15 @@ def _nothing_is_reported(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def rooms_are_new(patch: pytest.MonkeyPatch) -> None:
     """Take memory that `Rooms` hands out again as never written."""
-    room = Rooms.empty
+    room = Rooms._room
 
-    def empty(self: Rooms, *arguments: Any) -> DeviceArray:
-        result = room(self, *arguments)
+    def new_room(self: Rooms, name: str, shape: Any, dtype: DTypeLike, keep: int) -> DeviceArray:
+        result = room(self, name, shape, dtype, keep)
         if isinstance(self._device, ShadowDevice):
-            self._device.forget(result)
+            self._device.forget(result.reshape(-1)[keep:])
         return result
 
-    patch.setattr(Rooms, "empty", empty)
+    patch.setattr(Rooms, "_room", new_room)
 
 
 def fail_if_reported(device: ShadowDevice) -> None:

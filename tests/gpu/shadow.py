@@ -4,6 +4,7 @@
 - racecheck: races in shared memory, and in global memory between the threads of one launch
 - initcheck: reads of what nobody has written
 - synccheck: barriers that not all threads of a block reach, or that are not the same one for all
+- of the host: memory that is changed while it is on its way; what is read there too early is not a number
 
 What only a card can show: misaligned addresses, cuBLAS itself, launches that overlap, and what compiled code
 does otherwise than Python.
@@ -16,6 +17,8 @@ from __future__ import annotations
 
 import inspect
 import weakref
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +26,7 @@ from numpy.typing import DTypeLike, NDArray
 from shadow_memory import Allocation, Log, Report, ShadowArray
 from shadow_threads import Runner, poison, poisoned
 
-from fastdp.gpu.device.base import Action, DeviceArray
+from fastdp.gpu.device.base import Action, DeviceArray, do_nothing
 from fastdp.gpu.device.stand_in import SMALL_BLOCK, StandIn
 from fastdp.gpu.kernels.status import FOUND, REBUILD
 
@@ -31,6 +34,7 @@ SAME_VALUE = {
     # Every thread that writes here writes 1.
     ("check_displacement", "status", REBUILD),
     ("kick_and_measure", "trouble", 0),
+    ("set_flags", "flags", None),
 }
 """Where several threads of a launch may write, all of them the same."""
 
@@ -43,6 +47,27 @@ EITHER_VALUE = {
     ("count_neighbours", "counts", None),
 }
 """Where threads may read what others change atomically. Tests evaluate with both, the old and the new."""
+
+
+@dataclass(frozen=True, eq=False)
+class Transfer:
+    """Memory of the host that is on its way to the device, or from there.
+
+    Attributes
+    ----------
+    call : str
+    host : array
+        The memory.
+    during : array
+        What is in it until then.
+    arrived : array or None
+        What comes from the device.
+    """
+
+    call: str
+    host: NDArray[Any]
+    during: NDArray[Any]
+    arrived: NDArray[Any] | None
 
 
 class ShadowDevice(StandIn):
@@ -71,6 +96,7 @@ class ShadowDevice(StandIn):
         self._runner = Runner(self.log)
         self._runner.backwards = backwards
         self._allocations: dict[int, Allocation] = {}
+        self._under_way: list[Transfer] = []
 
     @property
     def reports(self) -> list[Report]:
@@ -87,10 +113,41 @@ class ShadowDevice(StandIn):
 
     def write(self, target: DeviceArray, values: NDArray[Any]) -> None:
         """Fill an array from the host."""
+        self._settle(self._under_way)
         self._needs(target.raw.flags.c_contiguous, "write", "the target is not contiguous")
         self._needs(target.shape == np.shape(values), "write", f"{np.shape(values)} into {target.shape}")
         super().write(target, values)
         self._written(target.raw)[...] = True
+
+    def write_later(self, target: DeviceArray, values: NDArray[Any]) -> None:
+        """Fill an array from the host, which must not touch `values` until that has been waited for."""
+        self._needs_alike(target.raw, values, "write_later")
+        super().write_later(target, values)
+        self._written(target.raw)[...] = True
+        self._under_way.append(Transfer("write_later", values, values.copy(), None))
+
+    def read_later(self, source: DeviceArray, into: NDArray[Any]) -> None:
+        """Copy an array to the host, where it is when that has been waited for, and not before."""
+        self._needs_alike(source.raw, into, "read_later")
+        self._needs_written(source.raw, "read_later", "source")
+        # The device keeps the order, also of what goes through the same memory.
+        self._settle([one for one in self._under_way if np.shares_memory(one.host, into)])
+        arrived = np.array(source.raw)
+        poison(into)
+        self._under_way.append(Transfer("read_later", into, into.copy(), arrived))
+
+    def mark(self) -> Any:
+        """Return a mark: what is under way, and the time."""
+        return tuple(self._under_way), super().mark()
+
+    def wait(self, mark: Any) -> None:
+        """Let everything that was under way at a mark arrive."""
+        self._settle(mark[0])
+
+    def elapsed(self, first: Any, last: Any) -> float:
+        """Return the seconds between two marks; waits for the last."""
+        self.wait(last)
+        return super().elapsed(first[1], last[1])
 
     def copy(self, target: DeviceArray, source: DeviceArray) -> None:
         """Copy within the device, and with the numbers whether they were ever written."""
@@ -109,6 +166,8 @@ class ShadowDevice(StandIn):
         self, kernel: Any, grid: int, block: int, arguments: tuple[Any, ...], shared: int = 0
     ) -> Action:
         """Return an action that runs a kernel on shadow memory."""
+        if grid == 0:
+            return do_nothing
         function = kernel.py_func
         names = inspect.signature(function).parameters
         if len(names) != len(arguments):
@@ -159,6 +218,7 @@ class ShadowDevice(StandIn):
         return 2, SMALL_BLOCK - 1
 
     def _download(self, source: DeviceArray, into: NDArray[Any] | None) -> NDArray[Any]:
+        self._settle(self._under_way)
         self._needs_written(source.raw, "read", "source")
         return super()._download(source, into)
 
@@ -190,6 +250,21 @@ class ShadowDevice(StandIn):
     def _needs(self, right: bool, call: str, what: str) -> None:
         if not right:
             self.log.add("memcheck", call, what)
+
+    def _needs_alike(self, raw: NDArray[Any], host: NDArray[Any], call: str) -> None:
+        alike = raw.shape == host.shape and raw.dtype == host.dtype
+        contiguous = raw.flags.c_contiguous and host.flags.c_contiguous
+        self._needs(alike and contiguous, call, "the arrays are not contiguous, or not alike")
+
+    def _settle(self, transfers: Iterable[Transfer]) -> None:
+        """Let transfers arrive; report those whose memory has been changed on the host meanwhile."""
+        for one in list(transfers):
+            if one in self._under_way:
+                self._under_way.remove(one)
+                untouched = np.array_equal(one.host, one.during, equal_nan=True)
+                self._needs(untouched, one.call, "the host has changed memory that was under way")
+                if one.arrived is not None:
+                    one.host[...] = one.arrived
 
     def _needs_written(self, raw: NDArray[Any], call: str, name: str) -> None:
         written = self._written(raw)

@@ -26,7 +26,6 @@ from fastdp.dynamics.settings import NoseHooverSettings, VelocityVerletSettings
 from fastdp.errors import NonFiniteError, PairTooCloseError
 from fastdp.gpu.device.base import Action, DeviceArray
 from fastdp.gpu.device.card_geometry import CardGeometry
-from fastdp.gpu.engine import DeviceEngine
 from fastdp.gpu.kernels import cell_list, motion, pairs, reductions
 from fastdp.gpu.kernels.layers import SHORTCUT_CODES, activation_kernel
 from fastdp.gpu.kernels.reductions import SUM_COLUMNS
@@ -35,6 +34,8 @@ from fastdp.gpu.network import network_actions
 from fastdp.gpu.potential import CudaPotential
 from fastdp.model.activations import ACTIVATIONS
 from fastdp.neighbours.selection import NeighbourLimit
+from fastdp.parallel.communicator import SERIAL
+from fastdp.parallel.domain import deal_out
 from fastdp.potential.base import Evaluation
 from fastdp.potential.compressed.measurement import Atoms
 from fastdp.potential.compressed.potential import CompressedPotential
@@ -119,13 +120,18 @@ def test_whether_others_are_seen_in_time_changes_nothing(checked: ShadowDevice) 
     assert unlike.reports == []
 
 
-def steps(device: ShadowDevice, settings: Any, n_steps: int = 2) -> tuple[np.ndarray, np.ndarray]:
+def steps(
+    device: ShadowDevice, settings: Any, n_steps: int = 2, *, as_rank: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Return positions and counts of neighbours after steps in which the list is built."""
     _, atoms, model = compressed_case("open along one direction", TOLERANCE)
     state = state_of(atoms, 3000.0)
     evaluation = Evaluation.empty(state.n_atoms)
     CompressedPotential(model).evaluate(atoms.neighbours(model.cutoff), evaluation)
-    engine = DeviceEngine(CudaPotential(model, device), state, 0.05)
+    domain = None
+    if as_rank:
+        state, domain, _ = deal_out(state, SERIAL)
+    engine = CudaPotential(model, device).make_engine(state, 0.05, domain)
     engine.count_neighbours(
         [NeighbourLimit(3.0, np.array([0, 1])), NeighbourLimit(model.cutoff, np.array([2]))]
     )
@@ -210,6 +216,19 @@ def test_forces_that_are_not_finite(checked: ShadowDevice) -> None:
     checked.launch(motion.kick_and_measure, 2, THREADS, arguments)()
     assert checked.read(trouble) == [1]
     assert ("kick_and_measure", "trouble", 0) in checked.log.used
+
+
+def test_steps_of_a_rank(checked: ShadowDevice) -> None:
+    """With images of its own atoms as ghosts; the same as on a device that moves all atoms."""
+    expected, _ = steps(checked, NVT)
+    found, counts = steps(checked, NVT, as_rank=True)
+    np.testing.assert_allclose(found, expected, atol=1e-11)
+    assert counts.any()
+    assert ("set_flags", "flags", None) in checked.log.used
+    # Blocks in the opposite order list and add up in the same one.
+    unlike = ShadowDevice(backwards=True, late=True)
+    np.testing.assert_array_equal(steps(unlike, NVT, as_rank=True)[0], found)
+    assert unlike.reports == []
 
 
 def test_ghosts(checked: ShadowDevice) -> None:

@@ -215,6 +215,28 @@ def test_products_are_checked() -> None:
     }
 
 
+def test_what_is_under_way_must_be_left_alone() -> None:
+    device = ShadowDevice()
+    array, host = device.upload(np.arange(3.0)), np.zeros(3)
+    device.read_later(array, host)
+    mark = device.mark()
+    assert np.isnan(host).all()
+    device.wait(mark)
+    np.testing.assert_array_equal(host, np.arange(3.0))
+    device.write_later(array, host)
+    device.read_later(array, host)
+    device.wait(device.mark())
+    assert device.reports == []
+    device.write_later(array, host)
+    mark = device.mark()
+    host[1] = 7.0
+    device.wait(mark)
+    (report,) = device.reports
+    assert report.what == "the host has changed memory that was under way"
+    device.write_later(array, host.astype(np.float32))
+    assert device.reports[1].what == "the arrays are not contiguous, or not alike"
+
+
 def test_which_value_is_written_by_all_is_checked() -> None:
     """An exception for threads that write the same is none for threads that do not."""
     for value, n_reports in ((np.ones(8), 0), (np.arange(8.0), 1)):
