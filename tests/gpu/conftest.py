@@ -9,18 +9,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
 from numba import config
-from numpy.typing import DTypeLike
-from shadow import ShadowDevice
+from shadow import ShadowDevice, install
 
 from fastdp.errors import BackendError
 from fastdp.gpu.device import choice
-from fastdp.gpu.device.base import Device, DeviceArray
-from fastdp.gpu.rooms import Rooms
+from fastdp.gpu.device.base import Device
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 SHADOW = os.environ.get("FASTDP_GPU_SHADOW", "") if SIMULATED else ""
@@ -40,8 +37,7 @@ def device() -> Iterator[Device]:
     if SHADOW:
         shadowed = ShadowDevice(backwards=SHADOW == "backwards", late=SHADOW == "backwards")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(choice, "open_device", lambda: shadowed)
-            rooms_are_new(patch)
+            install(shadowed, patch.setattr)
             yield shadowed
         return
     try:
@@ -54,7 +50,7 @@ def device() -> Iterator[Device]:
 def checked(monkeypatch: pytest.MonkeyPatch) -> Iterator[ShadowDevice]:
     """A device that checks every access of a kernel; what it reports fails the test."""
     found = ShadowDevice()
-    rooms_are_new(monkeypatch)
+    install(found, monkeypatch.setattr)
     yield found
     fail_if_reported(found)
 
@@ -65,19 +61,6 @@ def _nothing_is_reported(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if SHADOW and "device" in request.fixturenames:
         fail_if_reported(request.getfixturevalue("device"))
-
-
-def rooms_are_new(patch: pytest.MonkeyPatch) -> None:
-    """Take memory that `Rooms` hands out again as never written."""
-    room = Rooms._room
-
-    def new_room(self: Rooms, name: str, shape: Any, dtype: DTypeLike, keep: int) -> DeviceArray:
-        result = room(self, name, shape, dtype, keep)
-        if isinstance(self._device, ShadowDevice):
-            self._device.forget(result.reshape(-1)[keep:])
-        return result
-
-    patch.setattr(Rooms, "_room", new_room)
 
 
 def fail_if_reported(device: ShadowDevice) -> None:

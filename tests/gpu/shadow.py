@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +26,11 @@ from numpy.typing import DTypeLike, NDArray
 from shadow_memory import Allocation, Log, Report, ShadowArray
 from shadow_threads import Runner, poison, poisoned
 
+from fastdp.gpu.device import choice
 from fastdp.gpu.device.base import Action, DeviceArray, do_nothing
 from fastdp.gpu.device.stand_in import SMALL_BLOCK, StandIn
 from fastdp.gpu.kernels.status import FOUND, REBUILD
+from fastdp.gpu.rooms import Rooms
 
 SAME_VALUE = {
     # Every thread that writes here writes 1.
@@ -271,3 +273,26 @@ class ShadowDevice(StandIn):
         if not written.all():
             what = f"{written.size - written.sum()} of {written.size} elements were never written"
             self.log.add("initcheck", f"{name} of {call}", what)
+
+
+def install(device: ShadowDevice, set_attribute: Callable[[Any, str, Any], None]) -> None:
+    """Make this the device of the process, and memory that `Rooms` hands out again as if never written.
+
+    Parameters
+    ----------
+    device : ShadowDevice
+    set_attribute : callable
+        As `setattr`.
+    """
+    room = Rooms._room
+
+    def new_room(
+        self: Rooms, name: str, shape: int | tuple[int, ...], dtype: DTypeLike, keep: int
+    ) -> DeviceArray:
+        result = room(self, name, shape, dtype, keep)
+        if isinstance(self._device, ShadowDevice):
+            self._device.forget(result.reshape(-1)[keep:])
+        return result
+
+    set_attribute(choice, "open_device", lambda: device)
+    set_attribute(Rooms, "_room", new_room)

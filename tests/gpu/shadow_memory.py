@@ -78,6 +78,8 @@ class Log:
         Whether these are read as they were before the launch.
     used : set
         Exceptions that were made use of.
+    kernels : set of str
+        Kernels that were run.
     """
 
     reports: list[Report] = field(default_factory=list)
@@ -90,6 +92,7 @@ class Log:
     either_value: set[Elements] = field(default_factory=set)
     late: bool = False
     used: set[Elements] = field(default_factory=set)
+    kernels: set[str] = field(default_factory=set)
     _seen: set[tuple[str, str, str, str]] = field(default_factory=set)
 
     def add(self, check: str, array: str, what: str, place: str = "") -> None:

@@ -93,6 +93,7 @@ class Runner:
         log = self.log
         log.launch += 1
         log.kernel = function.__name__
+        log.kernels.add(log.kernel)
         try:
             for number in self._order(grid):
                 log.block = number

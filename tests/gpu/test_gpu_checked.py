@@ -26,12 +26,14 @@ from fastdp.dynamics.settings import NoseHooverSettings, VelocityVerletSettings
 from fastdp.errors import NonFiniteError, PairTooCloseError
 from fastdp.gpu.device.base import Action, DeviceArray
 from fastdp.gpu.device.card_geometry import CardGeometry
-from fastdp.gpu.kernels import cell_list, motion, pairs, reductions
+from fastdp.gpu.kernels import cell_list, motion, pairs, ranks, reductions
 from fastdp.gpu.kernels.layers import SHORTCUT_CODES, activation_kernel
 from fastdp.gpu.kernels.reductions import SUM_COLUMNS
 from fastdp.gpu.kernels.status import FOUND, REBUILD, SIZE
 from fastdp.gpu.network import network_actions
 from fastdp.gpu.potential import CudaPotential
+from fastdp.gpu.ranks.atoms import ResidentAtoms
+from fastdp.gpu.rooms import Rooms
 from fastdp.model.activations import ACTIVATIONS
 from fastdp.neighbours.selection import NeighbourLimit
 from fastdp.parallel.communicator import SERIAL
@@ -220,15 +222,32 @@ def test_forces_that_are_not_finite(checked: ShadowDevice) -> None:
 
 def test_steps_of_a_rank(checked: ShadowDevice) -> None:
     """With images of its own atoms as ghosts; the same as on a device that moves all atoms."""
-    expected, _ = steps(checked, NVT)
-    found, counts = steps(checked, NVT, as_rank=True)
+    expected, _ = steps(checked, NVT, 1)
+    found, counts = steps(checked, NVT, 1, as_rank=True)
     np.testing.assert_allclose(found, expected, atol=1e-11)
     assert counts.any()
     assert ("set_flags", "flags", None) in checked.log.used
     # Blocks in the opposite order list and add up in the same one.
     unlike = ShadowDevice(backwards=True, late=True)
-    np.testing.assert_array_equal(steps(unlike, NVT, as_rank=True)[0], found)
+    np.testing.assert_array_equal(steps(unlike, NVT, 1, as_rank=True)[0], found)
     assert unlike.reports == []
+
+
+def test_atoms_that_leave_a_rank(checked: ShadowDevice) -> None:
+    """Their rows are taken out, and filled by the last ones."""
+    _, atoms, _ = compressed_case("ternary, triclinic", TOLERANCE)
+    state, domain, _ = deal_out(state_of(atoms), SERIAL)
+    resident = ResidentAtoms(checked, Rooms(checked, 1.1), domain.space, SERIAL)
+    resident.load({**state.atom_arrays(), "forces": np.zeros((state.n_atoms, 3))})
+    status, gone = checked.zeros(SIZE, np.int32), np.array([0, 3, state.n_atoms - 1], np.int32)
+    taken = resident._take(status, "positions", checked.upload(gone))
+    np.testing.assert_array_equal(taken, state.positions[gone])
+    resident._close_gaps(status, gone)
+    found, _ = resident.fetch()
+    staying = np.setdiff1d(np.arange(state.n_atoms), gone)
+    np.testing.assert_array_equal(found["identifiers"], state.identifiers[staying])
+    np.testing.assert_array_equal(found["velocities"], state.velocities[staying])
+    assert {"take_rows", "move_rows"} <= checked.log.kernels
 
 
 def test_ghosts(checked: ShadowDevice) -> None:
@@ -285,10 +304,19 @@ def scans(device: ShadowDevice, module: ModuleType, monkeypatch: pytest.MonkeyPa
         np.testing.assert_array_equal(device.read(starts)[1:], np.cumsum(values))
 
 
+def bounds(device: ShadowDevice, module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Find the box of nine atoms."""
+    status, positions = device.zeros(SIZE, np.int32), device.upload(np.arange(27.0).reshape(9, 3))
+    space = device.zeros((ranks.SPACE_ROWS, 3), np.float64)
+    partial = device.empty((2, ranks.BOUNDS_COLUMNS), np.float64)
+    device.launch(module.find_bounds, 2, THREADS, (status, 9, space, positions, partial))()
+
+
 USES: list[tuple[ModuleType, Callable[..., None]]] = [
     (pairs, pair_sums),
     (reductions, sums),
     (cell_list, scans),
+    (ranks, bounds),
 ]
 
 
