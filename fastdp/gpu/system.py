@@ -92,11 +92,11 @@ class DeviceSystem:
         self.energies = rooms.zeros("energies", n, np.float64)
         self.forces = rooms.zeros("forces", (n, 3), np.float64) if forces is None else forces
         self.virial = rooms.zeros("virial", 9, np.float64)
-        self._q = rooms.empty("Q", (n, 4, model.columns), model.dtype)
-        # Q of ghosts stays zero: what they get is what the atoms of this rank do to them.
-        device.fill(self._q[neighbours.kinds.n_own :], 0)
+        # Q of ghosts stays zero: what they get is what the atoms of this rank do to them. And where the first
+        # list cannot be used, Q and virials are read although nothing has been put there.
+        self._q = rooms.zeros("Q", (n, 4, model.columns), model.dtype)
         self._arena = rooms.empty("arena", arena_size(self.tiles, model), model.dtype)
-        self._virials = rooms.empty("virials", (n, 9), np.float64)
+        self._virials = rooms.zeros("virials", (n, 9), np.float64)
         self._virial_parts = rooms.empty("parts of the virial", (device.sums()[0], 9), np.float64)
 
     @classmethod
