@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from compressed import random_atoms
@@ -19,9 +20,11 @@ from fastdp.dynamics.settings import (
 from fastdp.dynamics.state import State
 from fastdp.dynamics.velocities import prepare_velocities
 from fastdp.model.readers.registry import read_model
+from fastdp.potential.base import Precision
 from fastdp.potential.compressed.compressed_model import CompressedModel
 from fastdp.potential.compressed.measurement import Atoms
 from fastdp.potential.compressed.tuning import compress
+from fastdp.simulation.overflow import OverflowWatch
 from fastdp.simulation.settings import (
     CheckpointSettings,
     OutputSettings,
@@ -49,6 +52,7 @@ class GpuSystem:
     periodic: tuple[bool, bool, bool] = (True, True, True)
     temperature: float = 3000.0
     seed: int = 3
+    precision: Precision = "double"
 
     @property
     def ranks(self) -> int:
@@ -101,11 +105,27 @@ SYSTEMS = {
     ),
     # Two atoms that see many images of themselves and of each other.
     "tiny cell": GpuSystem((2, 1, 1), NVE, 4, 2, ((2.9, 0.0, 0.0), (0.4, 3.1, 0.0), (0.2, -0.3, 3.3))),
-    # One of the ranks has no atom at first, or later.
+    # One of the ranks has no atom.
     "more ranks than atoms": GpuSystem(
         (2, 2, 1), NVT, 6, 3, ((5.0, 0.0, 0.0), (0.0, 5.0, 0.0), (0.0, 0.0, 5.0)), (False, True, False)
     ),
+    "mixed": GpuSystem(
+        (2, 1, 1),
+        NVE,
+        6,
+        5,
+        ((9.0, 0.0, 0.0), (0.0, 4.0, 0.0), (0.0, 0.0, 4.0)),
+        (True, False, False),
+        precision="mixed",
+    ),
 }
+
+
+def narrow_watch(cutoff: float) -> OverflowWatch:
+    """What counts neighbours of a model that knew few."""
+    descriptor = SimpleNamespace(parts=(SimpleNamespace(cutoff=cutoff, selection=(1, 1)),))
+    description = SimpleNamespace(type_names=("O", "H"), n_types=2, descriptor=descriptor, cutoff=cutoff)
+    return OverflowWatch(description, truncates=False)
 
 
 @cache

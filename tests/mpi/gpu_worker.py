@@ -1,6 +1,7 @@
 """Started by mpirun in Numba's simulator: runs every system on its ranks and writes what came out.
 
-Judged by `test_gpu_ranks.py`.
+Kernels run on shadow memory, which reports races, stray indices and what was never written. Judged by
+`test_gpu_ranks.py`.
 """
 
 from __future__ import annotations
@@ -11,19 +12,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from gpu_rank_systems import SKIN, SYSTEMS, GpuSystem, compressed_model
 from mpi4py import MPI
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "gpu"))
+
+from gpu_rank_systems import SKIN, SYSTEMS, GpuSystem, compressed_model, narrow_watch
+from shadow import ShadowDevice, install
 
 from fastdp.dynamics.state import State
 from fastdp.errors import FastDPError
-from fastdp.gpu.device.choice import open_device
+from fastdp.gpu.device.stand_in import StandIn
 from fastdp.gpu.potential import CudaPotential
 from fastdp.gpu.ranks.engine import RanksEngine
 from fastdp.parallel.communicator import Communicator
 from fastdp.parallel.decomposed_list import DecomposedList
-from fastdp.parallel.domain import Domain, deal_out
+from fastdp.parallel.domain import deal_out
 from fastdp.parallel.mpi import MPICommunicator
 from fastdp.parallel.threads import thread_limits
+from fastdp.potential.base import Precision
 from fastdp.simulation.collected import CollectedSystem
 from fastdp.simulation.device_simulation import DeviceSimulation
 
@@ -34,17 +40,17 @@ def run(
     system: GpuSystem,
     communicator: Communicator,
     directory: Path,
+    device: StandIn,
     *,
     direct: bool = False,
-    precision: str = "double",
+    precision: Precision = "double",
     sabotage: Sabotage = lambda _: None,
 ) -> dict[str, object] | None:
-    """Run a system and return, from rank 0, where it ended."""
+    """Run a system and return, from rank 0, what is known of it."""
     state, domain, _ = deal_out(
         system.state() if communicator.is_root else None, communicator, grid=system.shape
     )
-    sabotage(state)
-    potential = CudaPotential(compressed_model(), open_device(), precision)
+    potential = CudaPotential(compressed_model(), device, precision)
     neighbours = DecomposedList(
         potential.cutoff,
         SKIN,
@@ -55,50 +61,85 @@ def run(
         communicator,
     )
     engine = RanksEngine(potential, state, domain, SKIN, direct=direct)
+    watch = narrow_watch(potential.cutoff)
+    engine.count_neighbours(watch.limits)
+    said: list[str] = []
     start = state.identifiers.copy()
     simulation = DeviceSimulation(
-        state, potential, neighbours, system.settings(directory), domain=domain, engine=engine
+        state,
+        potential,
+        neighbours,
+        system.settings(directory),
+        domain=domain,
+        engine=engine,
+        when_beyond=lambda counts: said.extend(watch.warnings_of(counts)),
     )
+    sabotage(state)
     summary = simulation.run()
     moved = communicator.sum(np.array([len(np.setdiff1d(state.identifiers, start))]))
-    interior = engine._system.neighbours.kinds.start
-    n_types = potential.model.n_types
-    inside = communicator.sum(np.array([interior[n_types]]))
     whole = CollectedSystem(state).state(state)
     if whole is None:
         return None
     np.savez(
         directory / "end.npz",
-        positions=whole.positions + whole.images @ whole.cell,
-        inside=whole.positions,
+        unwrapped=whole.positions + whole.images @ whole.cell,
         velocities=whole.velocities,
     )
-    return {
-        "builds": summary.neighbour_builds,
-        "changed ranks": int(moved[0]),
-        "interior atoms": int(inside[0]),
-        "reads": potential.device.reads,
-    }
+    return {"builds": summary.neighbour_builds, "changed ranks": int(moved[0]), "said": sorted(said)}
+
+
+def failures(communicator: Communicator, folder: Path) -> dict[str, object]:
+    """Return what runs say that must fail, because of what rank 1 has."""
+    found: dict[str, object] = {}
+
+    def attempt(name: str, sabotage: Sabotage) -> None:
+        def on_rank_1(state: State) -> None:
+            if communicator.rank == 1:
+                sabotage(state)
+
+        try:
+            run(SYSTEMS["open"], communicator, folder / name, StandIn(), sabotage=on_rank_1)
+        except FastDPError as error:
+            found[name] = [type(error).__name__, str(error), error.on_all_ranks]
+
+    def collide(state: State) -> None:
+        """Send one atom through another."""
+        state.velocities[0] = (state.positions[1] - state.positions[0]) / 2e-3
+
+    def lose(state: State) -> None:
+        state.velocities[0] = np.nan
+
+    def heat(state: State) -> None:
+        state.velocities[0] = (4e4, 0.0, 0.0)
+
+    attempt("too close", collide)
+    attempt("nan", lose)
+    attempt("too hot", heat)
+    return found
 
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    names = sys.argv[2:] or list(SYSTEMS)
     world = MPI.COMM_WORLD
     everybody = MPICommunicator(world.Dup(), patient=True)
     # Made on one rank first, which fills the caches.
     everybody.on_root(compressed_model)
     compressed_model()
-    sys.setswitchinterval(2e-4)
+    device = ShadowDevice()
+    install(device, setattr)
     report: dict[str, object] = {}
     with thread_limits(1):
-        for name in names:
-            system = SYSTEMS[name]
+        for name, system in SYSTEMS.items():
             group = world.Split(0 if world.rank < system.ranks else MPI.UNDEFINED)
             if group != MPI.COMM_NULL:
                 communicator = MPICommunicator(group, patient=True)
-                report[name] = run(system, communicator, folder / name)
+                report[name] = run(system, communicator, folder / name, device, precision=system.precision)
+                if name == "open":
+                    # Messages from and to the memory of the device.
+                    run(system, communicator, folder / "direct", StandIn(), direct=True)
+                    report |= failures(communicator, folder)
             everybody.wait_for_root()
+    report["found on shadow memory"] = everybody.gather_objects([str(one) for one in device.reports])
     if world.rank == 0:
         (folder / "report.json").write_text(json.dumps(report))
 
