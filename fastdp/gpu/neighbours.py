@@ -96,6 +96,8 @@ class DeviceNeighbours:
         """Make rows for `longest` neighbours and some more; the list must be built anew."""
         capacity = -(-int(SPARE * longest + 1) // PLACES_AT_ONCE) * PLACES_AT_ONCE
         self.capacity = max(capacity, PLACES_AT_ONCE)
+        # The memory may be needed.
+        self.__dict__.pop("rows", None)
         self.rows = self._rooms.zeros("rows", (self.n_atoms, self.capacity), np.int32)
 
     def forget(self) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdp.errors import NonFiniteError
-from fastdp.gpu.device.base import Action, Device
+from fastdp.gpu.device.base import Action, Device, run_all
 from fastdp.gpu.kernels.status import HALTED, Reason, begin_evaluation, end_evaluation
 from fastdp.gpu.layout import DeviceModel, Products, upload_model
 from fastdp.gpu.system import Boundaries, DeviceSystem
@@ -214,16 +214,16 @@ class CudaPotential(Potential):
         device = system.device
         device.write(system.neighbours.positions, positions)
         while True:
-            for action in self._evaluation(system, virial):
-                action()
+            run_all(self._evaluation(system, virial))
             status = device.read(system.neighbours.status)
             if status[HALTED] == 0:
                 return
             device.fill(system.neighbours.status, 0)
             system.neighbours.forget()
-            if not system.make_room(status):
+            if not system.lacks_room(status):
                 raise self._error(Reason(int(status[HALTED])), neighbours)
             self._actions = {}
+            system.make_room(status)
 
     def _add_up(self, system: DeviceSystem, result: Evaluation, virial: bool) -> None:
         result.energy = float(result.atomic_energies.sum())

@@ -226,18 +226,25 @@ class DeviceSystem:
             ),
         ]
 
-    def make_room(self, status: NDArray[np.int32]) -> bool:
-        """Make rows longer if that is all that is wrong; return whether it was. Actions are to be made anew.
+    def lacks_room(self, status: NDArray[np.int32]) -> bool:
+        """Return whether rows are too short, and nothing else is wrong.
 
         Parameters
         ----------
         status : (SIZE,) int32
             As read from the device.
         """
-        if status[HALTED] != Reason.OVERFLOW:
-            return False
+        return bool(status[HALTED] == Reason.OVERFLOW)
+
+    def make_room(self, status: NDArray[np.int32]) -> None:
+        """Make rows longer. Actions are to be made anew, and those there are to be dropped before.
+
+        Parameters
+        ----------
+        status : (SIZE,) int32
+            Of which `lacks_room` says so.
+        """
         self.neighbours.reserve(int(status[LARGEST_ROW]))
-        return True
 
     def _pair_arguments(self) -> tuple[object, ...]:
         model, neighbours = self.model, self.neighbours
