@@ -63,8 +63,9 @@ class Snapshot:
         self.bath_energy = bath_energy
 
     def take_arrays(self) -> None:
-        """Take in velocities and forces of such a step, when they have come here."""
-        self.non_finite_forces = count_non_finite(self.evaluation.forces)
+        """Take in velocities and forces of such a step, when they have come here; all ranks together."""
+        own = np.array([count_non_finite(self.evaluation.forces)], dtype=np.int64)
+        self.non_finite_forces = int(self.state.communicator.sum(own)[0])
         self._measure_tensor()
 
     def _measure_tensor(self) -> None:

@@ -18,7 +18,7 @@ from fastdp.gpu.kernels.status import BEYOND, BUILDS, HALTED, STEP, Reason, end_
 from fastdp.gpu.motions import MOTIONS
 from fastdp.gpu.potential import CudaPotential
 from fastdp.gpu.selection import SelectionCounts
-from fastdp.gpu.system import Boundaries
+from fastdp.gpu.system import Boundaries, DeviceSystem
 from fastdp.neighbours.selection import NeighbourLimit, Overflow
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation
@@ -58,17 +58,10 @@ class DeviceEngine:
         self._potential = potential
         self._device = device = potential.device
         self._boundaries = Boundaries(state.types, state.cell, state.periodic, skin)
-        self._system = potential.make_system(self._boundaries, state.positions)
         self._motion = DeviceMotion(device, longest_chunk)
-        self._bodies = Bodies(
-            state.n_atoms,
-            self._system.neighbours.positions,
-            device.empty((state.n_atoms, 3), np.float64),
-            self._system.forces,
-            self._system.energies,
-            device.upload(inverse_masses(state.masses)),
-            device.upload(energy_masses(state.masses)),
-        )
+        self._limits: Sequence[NeighbourLimit] = ()
+        self._system: DeviceSystem
+        self._bodies: Bodies
         self._reasons = Reason(0)
         self._steps: dict[bool, Action] = {}
         self._integrator: Integrator[Any] | None = None
@@ -87,9 +80,7 @@ class DeviceEngine:
         ----------
         limits : sequence of NeighbourLimit
         """
-        if limits:
-            n_types = self._potential.device_model.n_types
-            self._system.neighbours.selection = SelectionCounts(self._device, limits, n_types)
+        self._limits = limits
 
     def neighbours_beyond(self) -> list[Overflow]:
         """Return, for each limit, the counts of pairs of types when they were first beyond it.
@@ -132,6 +123,8 @@ class DeviceEngine:
         largest_temperature : float
             K; the engine halts above.
         """
+        if not hasattr(self, "_system"):
+            self.hold(state)
         device, system = self._device, self._system
         largest_kinetic = largest_temperature * state.degrees_of_freedom * BOLTZMANN_EV_PER_K
         if (integrator, largest_kinetic) != (self._integrator, self._largest_kinetic):
@@ -151,6 +144,26 @@ class DeviceEngine:
         self._builds = 0
         self._beyond = self._reported_beyond = 0
         self._build_list()
+
+    def hold(self, state: State) -> None:
+        """Take the memory for the atoms of `state`; `load` does it where it was not done before.
+
+        Not earlier than that, for the potential has memory of its own until the first step.
+        """
+        device = self._device
+        self._system = self._potential.make_system(self._boundaries, state.positions)
+        if self._limits:
+            n_types = self._potential.device_model.n_types
+            self._system.neighbours.selection = SelectionCounts(device, self._limits, n_types)
+        self._bodies = Bodies(
+            state.n_atoms,
+            self._system.neighbours.positions,
+            device.empty((state.n_atoms, 3), np.float64),
+            self._system.forces,
+            self._system.energies,
+            device.upload(inverse_masses(state.masses)),
+            device.upload(energy_masses(state.masses)),
+        )
 
     def step_actions(self, virial: bool) -> list[Action]:
         """Return the launches of a whole step, with the virial if that is wanted."""

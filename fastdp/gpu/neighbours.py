@@ -40,6 +40,8 @@ class DeviceNeighbours:
         Å.
     longest : int
         First guess at the most neighbours of an atom.
+    status : (SIZE,) int32, optional
+        The error word, if there is one already.
 
     Attributes
     ----------
@@ -59,6 +61,7 @@ class DeviceNeighbours:
         cutoff: float,
         skin: float,
         longest: int,
+        status: DeviceArray | None = None,
     ) -> None:
         self._device = device
         self._rooms = rooms
@@ -71,7 +74,7 @@ class DeviceNeighbours:
         self._scan_block = device.sums()[1]
         n_tiles = -(-self._n_keys // self._scan_block)
 
-        self.status = rooms.zeros("status", SIZE, np.int32)
+        self.status = rooms.zeros("status", SIZE, np.int32) if status is None else status
         self.positions = positions
         self.images = rooms.zeros("images", (n, 3), np.int32)
         self.positions_at_build = rooms.empty("positions at build", (n, 3), np.float64)

@@ -23,8 +23,8 @@ class TileArrays:
 
     Attributes
     ----------
-    moments : (n_atoms, 4, n_types·N)
-        M of all atoms; the tile's part is replaced by Q = ∂E/∂M.
+    moments : (tile size, 4, n_types·N)
+        M of the tile's atoms; replaced by Q = ∂E/∂M.
     energies : (n_atoms,) float64
         In the input's order, eV.
     atom_of : (n_atoms,) int32
@@ -73,8 +73,7 @@ class _Network:
         n, q, m = tile.size, centre.rank, centre.axis
         size = n * largest_factor(centre) if model.products == "tf32x3" else 0
         self._halves = (self._take(size), self._take(size))
-        moments = arrays.moments[tile.start : tile.stop]
-        scalar, vector = moments[:, 0], moments[:, 1:].transpose(1, 0, 2)
+        scalar, vector = arrays.moments[:, 0], arrays.moments[:, 1:].transpose(1, 0, 2)
         tau, d_tau = self._take(4, n, q), self._take(4, n, q)
         axis, d_axis = self._take(4, n, m), self._take(4, n, m)
 

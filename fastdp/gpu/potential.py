@@ -13,14 +13,11 @@ from fastdp.errors import NonFiniteError
 from fastdp.gpu.device.base import Action, Device, run_all
 from fastdp.gpu.kernels.status import HALTED, Reason, begin_evaluation, end_evaluation
 from fastdp.gpu.layout import DeviceModel, Products, upload_model
-from fastdp.gpu.system import Boundaries, DeviceSystem
+from fastdp.gpu.system import BYTES_PER_ATOM_OF_A_RUN, Boundaries, DeviceSystem
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential, Precision
 from fastdp.potential.compressed.closest_pair import closest_pair_error
 from fastdp.potential.compressed.compressed_model import CompressedModel
-
-BYTES_PER_ATOM_OF_A_RUN = 24 + 2 * 8 + 4 * 24 + 12
-"""Velocities, masses, and the saved start of a chunk: see `DeviceEngine.bytes`."""
 
 PRODUCTS = "gpu_products"
 """Among the arrays of a checkpoint."""
@@ -28,6 +25,7 @@ PRODUCTS = "gpu_products"
 if TYPE_CHECKING:
     from fastdp.dynamics.engine import Engine
     from fastdp.dynamics.state import State
+    from fastdp.parallel.domain import Domain
     from fastdp.potential.compressed.potential import CompressedPotential
 
 
@@ -236,8 +234,14 @@ class CudaPotential(Potential):
 
         return CompressedPotential(self.model, self.precision)
 
-    def make_engine(self, state: State, skin: float) -> Engine:
-        """Return what makes whole steps on the device; see `DeviceEngine`."""
+    def make_engine(
+        self, state: State, skin: float, domain: Domain | None = None, *, direct: bool = False
+    ) -> Engine:
+        """Return what makes whole steps on the device; see `DeviceEngine` and `RanksEngine`."""
+        if domain is not None:
+            from fastdp.gpu.ranks.engine import RanksEngine
+
+            return RanksEngine(self, state, domain, skin, direct=direct)
         from fastdp.gpu.engine import DeviceEngine
 
         return DeviceEngine(self, state, skin)
@@ -258,6 +262,11 @@ class CudaPotential(Potential):
             line += f': that is too much; use fewer atoms, {smaller}backend = "cpu"'
         return [line]
 
+    def release(self) -> None:
+        """Let go of the memory of `evaluate`, until that is called again."""
+        self._system = self._share = None
+        self._actions = {}
+
     def make_system(self, boundaries: Boundaries, positions: NDArray[np.float64]) -> DeviceSystem:
         """Return atoms on the device for a run, and let go of those of `evaluate`.
 
@@ -267,8 +276,7 @@ class CudaPotential(Potential):
         positions : (n_atoms, 3) float64
             Å.
         """
-        self._system = self._share = None
-        self._actions = {}
+        self.release()
         return DeviceSystem.of(self.device, self.device_model, boundaries, positions)
 
     def _evaluation(self, system: DeviceSystem, virial: bool) -> list[Action]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -24,6 +25,7 @@ class Rooms:
         self._device = device
         self._spare = spare
         self._kept: dict[str, DeviceArray] = {}
+        self._staging: dict[str, NDArray[Any]] = {}
 
     def empty(self, name: str, shape: int | tuple[int, ...], dtype: DTypeLike) -> DeviceArray:
         """Return memory with anything in it, in the place of what was handed out under this name."""
@@ -35,7 +37,7 @@ class Rooms:
         self._device.fill(result, 0)
         return result
 
-    def holding(self, name: str, values: NDArray) -> DeviceArray:
+    def holding(self, name: str, values: NDArray[Any]) -> DeviceArray:
         """Return memory with a copy of an array of the host, as `empty`."""
         result = self.empty(name, values.shape, values.dtype)
         if values.size:
@@ -45,6 +47,15 @@ class Rooms:
     def longer(self, name: str, shape: tuple[int, ...], dtype: DTypeLike, rows: int) -> DeviceArray:
         """Return memory whose first rows, `rows` of them, are as they were, as `empty`."""
         return self._room(name, shape, dtype, rows * math.prod(shape[1:]))
+
+    def staging(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Return memory of the host that the device exchanges with quickly, as `empty`."""
+        size = math.prod(shape)
+        kept = self._staging.get(name)
+        if kept is None or kept.size < size or kept.dtype != np.dtype(dtype):
+            self._staging.pop(name, None)
+            kept = self._staging[name] = self._device.staging((max(int(self._spare * size), 1),), dtype)
+        return kept[:size].reshape(shape)
 
     def _room(self, name: str, shape: int | tuple[int, ...], dtype: DTypeLike, keep: int) -> DeviceArray:
         whole = (shape,) if isinstance(shape, int) else shape

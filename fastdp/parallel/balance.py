@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,14 +67,14 @@ class Balancer:
         """Forget what was added."""
         self._seconds, self._evaluations = 0.0, 0
 
-    def regions(self, present: Regions, coordinates: NDArray[np.float64]) -> Regions:
+    def regions(self, present: Regions, coordinates: Callable[[], NDArray[np.float64]]) -> Regions:
         """Return the regions from now on: `present`, or better ones. Called on all ranks together.
 
         Parameters
         ----------
         present : Regions
-        coordinates : (n_atoms, 3) float64
-            Of this rank's atoms.
+        coordinates : callable
+            Returns those of this rank's atoms, (n_atoms, 3) float64; called where they are needed.
         """
         # The same number on all ranks, for all evaluate together.
         if not self._settings.enabled or self._evaluations < FEWEST_EVALUATIONS:
@@ -85,7 +86,6 @@ class Balancer:
         if self.imbalance <= self._settings.limit:
             return present
         self.n_moves += 1
-        n = max(len(coordinates), 1)
-        return divide(
-            coordinates, float(work[self._communicator.rank]) / n, present.shape, self._communicator
-        )
+        own = coordinates()
+        n = max(len(own), 1)
+        return divide(own, float(work[self._communicator.rank]) / n, present.shape, self._communicator)

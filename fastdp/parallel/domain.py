@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -66,9 +66,13 @@ class Domain:
             On all ranks, if there are not the same atoms as before.
         """
         coordinates = self._coordinates(state.positions)
-        self.regions = self.balancer.regions(self.regions, coordinates)
+        self.move_planes(lambda: coordinates)
         state.adopt(migrate(state.atom_arrays(), self.regions.ranks_of(coordinates), self.communicator))
         self.check_census(state)
+
+    def move_planes(self, coordinates: Callable[[], NDArray[np.float64]]) -> None:
+        """Move the planes if they should be; `coordinates` as in `Balancer.regions`."""
+        self.regions = self.balancer.regions(self.regions, coordinates)
 
     def take_census(self, state: State) -> NDArray[np.uint64]:
         """Return the number of atoms on all ranks and two checksums of their identifiers."""

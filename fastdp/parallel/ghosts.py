@@ -9,20 +9,16 @@ thinner than the reach needs no special case; boxes without atoms get nothing; a
 
 from __future__ import annotations
 
-from itertools import product
-
 import fastdp_ext.exchange as exchange
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdp.parallel.candidates import box_of_atoms, candidates
 from fastdp.parallel.communicator import SERIAL, Channel, Communicator
 from fastdp.parallel.space import Space
 
 POSITIONS, FORCES = 0, 1
 """Tags of the two channels."""
-
-SLACK = 1.0 + 1e-9
-"""A pair at the very reach must not be lost to rounding."""
 
 
 class GhostExchange:
@@ -83,7 +79,7 @@ class GhostExchange:
         self._positions.close()
         self._forces.close()
         coordinates = wrapped @ space.reduced.reciprocal
-        boxes = self._communicator.all_gather(_box(coordinates, wrapped))
+        boxes = self._communicator.all_gather(box_of_atoms(coordinates, wrapped))
         atoms, sent_images, counts = self._find_sent(space, reach, images, wrapped, coordinates, boxes)
         self.sent_atoms, self._sent_images, self._sent_counts = atoms, sent_images, counts
         labels = np.empty((len(atoms), 2), dtype=np.int64)
@@ -110,10 +106,10 @@ class GhostExchange:
             From where forces are sent home.
         """
         self._positions = self._communicator.channel(
-            _messages(self._packed, self._sent_counts), _messages(ghost_positions, self._counts), POSITIONS
+            messages(self._packed, self._sent_counts), messages(ghost_positions, self._counts), POSITIONS
         )
         self._forces = self._communicator.channel(
-            _messages(ghost_forces, self._counts), _messages(self._returned, self._sent_counts), FORCES
+            messages(ghost_forces, self._counts), messages(self._returned, self._sent_counts), FORCES
         )
 
     def send_positions(self, positions: NDArray[np.float64], cell: NDArray[np.float64]) -> None:
@@ -154,59 +150,32 @@ class GhostExchange:
         boxes: NDArray[np.float64],
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
         """Return atoms and images to send, by rank, and how many for each rank."""
-        size, rank = self._communicator.size, self._communicator.rank
-        counts = np.zeros(size, dtype=np.int64)
-        mine = boxes[rank].reshape(4, 3)
-        margin = reach * space.reduced.inverse_heights * SLACK
-        coordinate_low, coordinate_high = boxes[:, 0:3] - margin, boxes[:, 3:6] + margin
-        low, high = boxes[:, 6:9] - reach * SLACK, boxes[:, 9:12] + reach * SLACK
+        counts = np.zeros(self._communicator.size, dtype=np.int64)
         atoms: list[NDArray[np.int32]] = []
         sent_images: list[NDArray[np.int32]] = []
         chosen = np.empty(len(wrapped), dtype=np.int32)
-        # Boxes without atoms are inside out, and never within reach.
-        first = np.ceil(coordinate_low - mine[1])
-        last = np.floor(coordinate_high - mine[0])
-        for other in np.flatnonzero((first <= last).all(axis=1)).tolist() if len(wrapped) else ():
-            if other == rank:
-                continue
-            ranges = [
-                range(int(begin), int(end) + 1) for begin, end in zip(first[other], last[other], strict=True)
-            ]
-            for shift in product(*ranges):
-                steps = np.array(shift, dtype=np.int64)
-                translation = steps @ space.reduced.vectors
-                if (mine[2] + translation > high[other]).any() or (mine[3] + translation < low[other]).any():
-                    continue
-                n = exchange.select_inside(
-                    coordinates,
-                    wrapped,
-                    steps,
-                    translation,
-                    coordinate_low[other],
-                    coordinate_high[other],
-                    low[other],
-                    high[other],
-                    chosen,
-                )
-                found = chosen[:n].copy()
-                atoms.append(found)
-                sent_images.append(images[found] + (steps @ space.transform).astype(np.int32))
-                counts[other] += n
+        for candidate in candidates(space, reach, boxes, self._communicator.rank):
+            n = exchange.select_inside(
+                coordinates,
+                wrapped,
+                candidate.steps,
+                candidate.translation,
+                candidate.coordinate_low,
+                candidate.coordinate_high,
+                candidate.low,
+                candidate.high,
+                chosen,
+            )
+            found = chosen[:n].copy()
+            atoms.append(found)
+            sent_images.append(images[found] + (candidate.steps @ space.transform).astype(np.int32))
+            counts[candidate.rank] += n
         if not atoms:
             return np.zeros(0, dtype=np.int32), np.zeros((0, 3), dtype=np.int32), counts
         return np.concatenate(atoms), np.concatenate(sent_images), counts
 
 
-def _box(coordinates: NDArray[np.float64], wrapped: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the box of atoms, in both kinds of coordinates, (12,); inside out where there are none."""
-    if len(wrapped) == 0:
-        return np.repeat([np.inf, -np.inf, np.inf, -np.inf], 3)
-    return np.concatenate(
-        [coordinates.min(axis=0), coordinates.max(axis=0), wrapped.min(axis=0), wrapped.max(axis=0)]
-    )
-
-
-def _messages(array: NDArray[np.float64], counts: NDArray[np.int64]) -> list[tuple[int, NDArray[np.float64]]]:
+def messages(array: NDArray[np.float64], counts: NDArray[np.int64]) -> list[tuple[int, NDArray[np.float64]]]:
     """Return the part of `array` that belongs to each rank, where there is one."""
     stop = np.cumsum(counts)
     return [(rank, array[stop[rank] - counts[rank] : stop[rank]]) for rank in np.flatnonzero(counts).tolist()]

@@ -15,6 +15,7 @@ from fastdp.neighbours.verlet_list import VerletList
 if TYPE_CHECKING:
     from fastdp.dynamics.engine import Engine
     from fastdp.dynamics.state import State
+    from fastdp.parallel.domain import Domain
 
 Precision = Literal["double", "mixed"]
 """Of the kernels: float64, or float32 with sums in float64."""
@@ -87,7 +88,9 @@ class Potential(ABC):
         """Return what was chosen for this machine and may matter to the last digit, by the input's keys."""
         return {}
 
-    def make_engine(self, state: State, skin: float) -> Engine | None:
+    def make_engine(
+        self, state: State, skin: float, domain: Domain | None = None, *, direct: bool = False
+    ) -> Engine | None:
         """Return what makes many steps at once where this potential is evaluated, or None.
 
         Parameters
@@ -96,6 +99,10 @@ class Potential(ABC):
             The atoms of the run.
         skin : float
             Of the neighbour list, Å.
+        domain : Domain, optional
+            Which of several ranks owns what.
+        direct : bool
+            Whether MPI takes memory of a device.
         """
         return None
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,16 @@ from numpy.typing import NDArray
 
 from fastdp.config.schema import Configuration
 from fastdp.config.settings import run_settings
+from fastdp.dynamics.factory import make_integrator
 from fastdp.dynamics.state import State
 from fastdp.model.description import DeepPotential
+from fastdp.neighbours.selection import Overflow
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.output.checkpoint import Checkpoint
 from fastdp.parallel.balance import BalanceSettings
 from fastdp.parallel.communicator import Communicator
 from fastdp.parallel.decomposed_list import DecomposedList
+from fastdp.parallel.device_memory import mpi_takes_device_memory
 from fastdp.parallel.domain import Domain, deal_out
 from fastdp.parallel.grid import Shape
 from fastdp.parallel.threads import thread_limits
@@ -24,6 +28,7 @@ from fastdp.potential.base import Potential
 from fastdp.potential.factory import make_potential
 from fastdp.potential.terms.base import Term
 from fastdp.simulation.assemble import audits, initial_state, make_ready, provenance
+from fastdp.simulation.device_simulation import DeviceSimulation
 from fastdp.simulation.further import further_files, make_further_models_together
 from fastdp.simulation.inputs import Inputs
 from fastdp.simulation.overflow import OverflowWatch
@@ -123,7 +128,8 @@ def build_together(
         for line in watch.warnings(built):
             reporter.warning(line)
 
-    simulation = Simulation(
+    kind = _kind_of_simulation(potential, state, domain, configuration, watch, reporter)
+    simulation = kind(
         state,
         potential,
         neighbours,
@@ -145,6 +151,38 @@ def build_together(
         for line in forecast(trial, state, run_settings(configuration), configuration.neighbours.skin_A):
             reporter.message(line)
     return simulation
+
+
+def _kind_of_simulation(
+    potential: Potential,
+    state: State,
+    domain: Domain,
+    configuration: Configuration,
+    watch: OverflowWatch,
+    reporter: Reporter,
+) -> Callable[..., Simulation]:
+    """Return what makes the simulation: one whose steps are made on devices, where all of them can be."""
+    wanted = configuration.parallel.gpu_aware_mpi
+    # All ranks do the same: a message has two ends.
+    direct = not domain.communicator.any(not (mpi_takes_device_memory() if wanted == "auto" else wanted))
+    engine = potential.make_engine(state, configuration.neighbours.skin_A, domain, direct=direct)
+    if engine is None:
+        return Simulation
+    stages = run_settings(configuration).stages
+    if not all(engine.supports(make_integrator(stage.integrator)) for stage in stages):
+        reporter.message("the host moves the atoms: there is a stage that GPUs do not make the steps of")
+        return Simulation
+    reporter.message(
+        "atoms stay on the GPUs; ghosts are exchanged "
+        + ("by MPI from their memory" if direct else "through pinned memory of the host")
+    )
+    engine.count_neighbours(watch.limits)
+
+    def warn_of_counts(counts: Sequence[Overflow]) -> None:
+        for line in watch.warnings_of(counts):
+            reporter.warning(line)
+
+    return partial(DeviceSimulation, engine=engine, when_beyond=warn_of_counts)
 
 
 def balance_settings(configuration: Configuration) -> BalanceSettings:

@@ -72,6 +72,11 @@ class DecomposedForceField(NeighbourForceField):
         self._add_up(error)
         self.current = True
 
+    def follow(self, state: State) -> None:
+        """Take note of atoms that were moved, and of their evaluation that was made, elsewhere."""
+        self.neighbours.adopt(state.types, state.identifiers)
+        super().follow(state)
+
     def _rebuild(self, state: State, *, migrate: bool) -> None:
         self._communicator.together(state.wrap)
         neighbours = self.neighbours

@@ -121,6 +121,7 @@ class DeviceSimulation(Simulation):
         if self._on_host:
             return
         self._engine.fetch(self._state, self._force_field.evaluation, self._stage.integrator)
+        self._force_field.follow(self._state)
         self._on_host = True
 
     def _stop(self) -> None:

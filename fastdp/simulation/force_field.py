@@ -52,6 +52,13 @@ class NeighbourForceField:
         self.virial = True
         self.current = False
 
+    def follow(self, state: State) -> None:
+        """Take note of atoms that were moved, and of their evaluation that was made, elsewhere.
+
+        A run that is resumed here builds its list here.
+        """
+        self.neighbours.positions_at_build = state.positions.copy()
+
     def compute(self, state: State) -> None:
         """Evaluate the positions of `state`, which are wrapped if the list has to be built."""
         self.current = False

@@ -27,7 +27,8 @@ from fastdp.dynamics.state import State
 from fastdp.errors import NonFiniteError, PairTooCloseError, RunawayTemperatureError, SimulationError
 from fastdp.gpu.device.base import Device
 from fastdp.gpu.engine import DeviceEngine
-from fastdp.gpu.potential import BYTES_PER_ATOM_OF_A_RUN, CudaPotential
+from fastdp.gpu.potential import CudaPotential
+from fastdp.gpu.system import BYTES_PER_ATOM_OF_A_RUN
 from fastdp.neighbours.selection import NeighbourLimit
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.output.checkpoint import load_latest
@@ -171,6 +172,7 @@ def test_a_chunk_is_replayed_with_longer_rows(device: Device, monkeypatch: pytes
         monkeypatch.setattr("fastdp.gpu.system.expected_neighbours", lambda *_, n=places: n)
         atoms = collapsing()
         engine, state, evaluation = engine_of(device, atoms, skin=0.3)
+        engine.hold(state)
         capacity = engine._system.neighbours.capacity
         state.velocities[-2:, 0] = (-1000.0, 1000.0)
         # As hot as the flight of the two, so that the chain stays calm.

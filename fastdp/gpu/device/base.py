@@ -19,6 +19,10 @@ def run_all(actions: Sequence[Action]) -> None:
         action()
 
 
+def do_nothing() -> None:
+    """Do what a launch without blocks does."""
+
+
 class DeviceArray:
     """An array in the memory of a device; only `Device.read` brings numbers back.
 
@@ -104,6 +108,20 @@ class Device(ABC):
         """Fill an array from the host."""
 
     @abstractmethod
+    def write_later(self, target: DeviceArray, values: NDArray[Any]) -> None:
+        """Fill an array from memory of `staging` when all that was asked for before is done.
+
+        `values` must not change until a mark made afterwards has been waited for.
+        """
+
+    @abstractmethod
+    def read_later(self, source: DeviceArray, into: NDArray[Any]) -> None:
+        """Copy an array to memory of `staging` when all that was asked for before is done.
+
+        It is there when a mark made afterwards has been waited for.
+        """
+
+    @abstractmethod
     def copy(self, target: DeviceArray, source: DeviceArray) -> None:
         """Copy within the device."""
 
@@ -122,7 +140,7 @@ class Device(ABC):
         kernel
             Of `numba.cuda.jit`.
         grid, block : int
-            Blocks, and threads of each.
+            Blocks, of which there may be none, and threads of each.
         arguments : tuple
             Numbers, and instances of `DeviceArray`.
         shared : int
@@ -159,6 +177,10 @@ class Device(ABC):
     @abstractmethod
     def mark(self) -> Any:
         """Return a mark in the order of what is asked for: the device notes the time when it gets there."""
+
+    @abstractmethod
+    def wait(self, mark: Any) -> None:
+        """Wait until the device gets to a mark."""
 
     @abstractmethod
     def elapsed(self, first: Any, last: Any) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastdp.errors import BackendError
-from fastdp.gpu.device.base import Action, Device, DeviceArray
+from fastdp.gpu.device.base import Action, Device, DeviceArray, do_nothing
 from fastdp.gpu.device.card_geometry import CardGeometry
 from fastdp.gpu.device.compiled import Compiled
 from fastdp.gpu.device.cublas import WORKSPACE_BYTES, Cublas, load_library
@@ -98,6 +98,14 @@ class Card(CardGeometry, Device):
         # The caller may change `values` now.
         self._stream.synchronize()
 
+    def write_later(self, target: DeviceArray, values: NDArray[Any]) -> None:
+        """Fill an array from pinned memory, in the order of the stream."""
+        target.raw.data.copy_from_host_async(values.ctypes.data, values.nbytes, self._stream)
+
+    def read_later(self, source: DeviceArray, into: NDArray[Any]) -> None:
+        """Copy an array to pinned memory, in the order of the stream."""
+        source.raw.data.copy_to_host_async(into.ctypes.data, into.nbytes, self._stream)
+
     def copy(self, target: DeviceArray, source: DeviceArray) -> None:
         """Copy within the device; both contiguous, of one type and shape."""
         target.raw.data.copy_from_device_async(source.raw.data, source.nbytes, self._stream)
@@ -120,6 +128,9 @@ class Card(CardGeometry, Device):
         self, kernel: Any, grid: int, block: int, arguments: tuple[Any, ...], shared: int = 0
     ) -> Action:
         """Return an action that runs a kernel."""
+        if grid == 0:
+            # Which the driver refuses.
+            return do_nothing
         return self.launcher.action(kernel, grid, block, arguments, shared)
 
     def product(
@@ -152,6 +163,10 @@ class Card(CardGeometry, Device):
         event = self._cupy.cuda.Event()
         event.record(self._stream)
         return event
+
+    def wait(self, mark: Any) -> None:
+        """Wait until the stream gets to an event."""
+        mark.synchronize()
 
     def elapsed(self, first: Any, last: Any) -> float:
         """Return the seconds between two events; waits for the last."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastdp.gpu.device.base import Action, Device, DeviceArray
+from fastdp.gpu.device.base import Action, Device, DeviceArray, do_nothing
 from fastdp.gpu.device.tf32 import rounded_to_tf32
 
 SMALL_BLOCK = 4
@@ -43,6 +43,14 @@ class StandIn(Device):
         """Fill an array from the host."""
         target.raw[...] = values
 
+    def write_later(self, target: DeviceArray, values: NDArray[Any]) -> None:
+        """Fill an array from the host, at once."""
+        target.raw[...] = values
+
+    def read_later(self, source: DeviceArray, into: NDArray[Any]) -> None:
+        """Copy an array to the host, at once."""
+        into[...] = source.raw
+
     def copy(self, target: DeviceArray, source: DeviceArray) -> None:
         """Copy within the device."""
         target.raw[...] = source.raw
@@ -55,6 +63,8 @@ class StandIn(Device):
         self, kernel: Any, grid: int, block: int, arguments: tuple[Any, ...], shared: int = 0
     ) -> Action:
         """Return an action that runs a kernel in the simulator."""
+        if grid == 0:
+            return do_nothing
         values = tuple(value.argument if isinstance(value, DeviceArray) else value for value in arguments)
 
         def act() -> None:
@@ -96,6 +106,9 @@ class StandIn(Device):
     def mark(self) -> float:
         """Return the time: the simulator does at once what it is asked for."""
         return time.perf_counter()
+
+    def wait(self, mark: float) -> None:
+        """Go on: everything is done."""
 
     def elapsed(self, first: float, last: float) -> float:
         """Return the seconds between two marks."""

@@ -117,9 +117,9 @@ def assign_cells(status, n, geometry, counts, types_of, positions, key, moved, p
             + positions[i, 1] * geometry[RECIPROCAL + 1, d]
             + positions[i, 2] * geometry[RECIPROCAL + 2, d]
         )
-        image = 0.0
+        image = 0
         if counts[PERIODIC, d] != 0:
-            image = float(math.floor(s))
+            image = math.floor(s)
             s -= image
         moved[i, d] = types.int32(image)
         place = (s - geometry[LOW, d]) * geometry[SCALE, d]
