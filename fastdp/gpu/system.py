@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fastdp.gpu.device.base import Action, Device, DeviceArray
 from fastdp.gpu.geometry import cell_geometry
 from fastdp.gpu.kernels import reductions
-from fastdp.gpu.kernels.pairs import WARP, pair_kernels
+from fastdp.gpu.kernels.pairs import PLACE_COLUMNS, WARP, pair_kernels
 from fastdp.gpu.kernels.status import HALTED, LARGEST_ROW, Reason
 from fastdp.gpu.kinds import Kinds, kind_start
 from fastdp.gpu.layout import DeviceModel
@@ -18,7 +18,7 @@ from fastdp.gpu.neighbours import DeviceNeighbours, expected_neighbours
 from fastdp.gpu.network import TileArrays, network_actions
 from fastdp.gpu.rooms import Rooms
 from fastdp.gpu.tiles import Tile, arena_size, cut_for_sums, cut_into_tiles
-from fastdp.gpu.windows import FEWEST, RESERVE, Target, Window, all_places, most_pieces, sliding_window
+from fastdp.gpu.windows import FEWEST, RESERVE, Target, Window, most_pieces, sliding_window
 
 BYTES_PER_ATOM_OF_A_RUN = 24 + 2 * 8 + 4 * 24 + 12
 """Velocities, masses, and the saved start of a chunk: see `DeviceEngine.bytes`."""
@@ -243,7 +243,7 @@ class DeviceSystem:
 
     def _force_action(self, target: Target, places: DeviceArray, virial: bool) -> Action:
         return self.device.launch(
-            pair_kernels(self.model.real).forces,
+            pair_kernels(self.model.real, windowed=self._window is not None).forces,
             target.stop - target.start,
             WARP,
             (
@@ -279,11 +279,9 @@ class DeviceSystem:
             self._window = sliding_window(self.tiles, n_types, pieces)
         window = self._window
         rows = kinds.n_atoms if window is None else window.rows
-        places = (
-            all_places(n_types, rows)[None]
-            if window is None
-            else np.stack([one.places for one in window.passes])
-        )
+        places = np.zeros((1, n_types, 1, PLACE_COLUMNS), np.int64)
+        if window is not None:
+            places = np.stack([one.places for one in window.passes])
         # The memory may be needed.
         self.__dict__.pop("_q", None)
         self._places = self._rooms.holding("places", places)

@@ -156,10 +156,3 @@ def sliding_window(tiles: Sequence[Tile], n_types: int, pieces: int) -> Window:
             )
         )
     return Window(int(first_row[-1]), tuple(passes))
-
-
-def all_places(n_types: int, n_atoms: int) -> NDArray[np.int64]:
-    """Return where Q is if there is a row for each sorted atom; as `Pass.places`."""
-    places = np.zeros((n_types, 1, PLACE_COLUMNS), np.int64)
-    places[..., HIGH] = n_atoms
-    return places

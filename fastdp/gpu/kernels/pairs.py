@@ -45,13 +45,15 @@ FORCE_COLUMNS = 12
 
 
 @cache
-def pair_kernels(real: Any) -> SimpleNamespace:
+def pair_kernels(real: Any, windowed: bool = False) -> SimpleNamespace:
     """Return the kernels `moments` and `forces` for one precision.
 
     Parameters
     ----------
     real : numba.float32 or numba.float64
         Type of everything but differences of positions, forces and virials.
+    windowed : bool
+        Whether `forces` finds Q by `places`; otherwise that of each sorted atom is in its row.
     """
     place_of = device_function(scalar.radial_coordinate)
     slope_of = device_function(scalar.radial_coordinate_slope)
@@ -211,7 +213,7 @@ def pair_kernels(real: Any) -> SimpleNamespace:
             # Rows that are cut short are not to be read beyond their end.
             return
         i = first + cuda.blockIdx.x
-        row = first_row + cuda.blockIdx.x
+        row = first_row + cuda.blockIdx.x if windowed else i
         lane = cuda.threadIdx.x
         # Splines of low degree leave lanes for two neighbours at a time.
         together = WARP // (4 * order)
@@ -255,13 +257,15 @@ def pair_kernels(real: Any) -> SimpleNamespace:
                         inverse_r = real(1.0) / r
                         k, fraction = interval_of(r, softness, origin, inverse_spacing, n_functions - order)
                         factor = inverse_spacing * slope_of(r, softness)
-                        place = -1
-                        for held in range(places.shape[1]):
-                            if places[b, held, LOW] <= j and j < places[b, held, HIGH]:
-                                place = j + places[b, held, SHIFT]
-                        if place < 0:
-                            cuda.atomic.or_(status, FOUND, NOT_HELD)
-                            place = 0
+                        place = j
+                        if windowed:
+                            place = -1
+                            for held in range(places.shape[1]):
+                                if places[b, held, LOW] <= j and j < places[b, held, HIGH]:
+                                    place = j + places[b, held, SHIFT]
+                            if place < 0:
+                                cuda.atomic.or_(status, FOUND, NOT_HELD)
+                                place = 0
                         neighbour[lane] = place
                         geometry[UNIT_X, lane] = real(dx) * inverse_r
                         geometry[UNIT_Y, lane] = real(dy) * inverse_r
