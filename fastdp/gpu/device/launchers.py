@@ -174,8 +174,7 @@ def packed(arguments: tuple[Any, ...], address: Callable[[Any], int]) -> list[An
     for value in arguments:
         if isinstance(value, DeviceArray):
             raw = value.raw
-            size = int(np.prod(raw.shape, dtype=np.int64))
-            numbers = (0, 0, size, raw.dtype.itemsize, address(raw), *raw.shape, *raw.strides)
+            numbers = (0, 0, raw.size, raw.dtype.itemsize, address(raw), *raw.shape, *raw.strides)
             found += [ctypes.c_int64(number) for number in numbers]
         elif isinstance(value, float):
             found.append(ctypes.c_double(value))
