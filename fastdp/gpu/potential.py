@@ -14,6 +14,7 @@ from fastdp.gpu.device.base import Action, Device, run_all
 from fastdp.gpu.kernels.status import HALTED, Reason, begin_evaluation, end_evaluation
 from fastdp.gpu.layout import DeviceModel, Products, upload_model
 from fastdp.gpu.system import BYTES_PER_ATOM_OF_A_RUN, Boundaries, DeviceSystem
+from fastdp.gpu.windows import HELD
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential, Precision
 from fastdp.potential.compressed.closest_pair import closest_pair_error
@@ -252,12 +253,14 @@ class CudaPotential(Potential):
             return []
         system = self._system
         needed = system.bytes + system.n_atoms * BYTES_PER_ATOM_OF_A_RUN
-        total = self.device.memory()[1]
+        free, total = self.device.memory()
         line = (
             f"GPU memory: about {needed / 2**20:.0f} MiB of {total / 2**20:.0f} MiB ({self.device.name}), "
             f"{(needed - system.fixed_bytes) / system.n_atoms / 1000:.3g} kB for each atom"
         )
-        if needed > total:
+        if system.window_pieces > 1:
+            line += f", with the gradient of {HELD} of {system.window_pieces} parts of the system at a time"
+        if needed > free + system.bytes:
             smaller = "" if self.precision == "mixed" else 'precision = "mixed" or '
             line += f': that is too much; use fewer atoms, {smaller}backend = "cpu"'
         return [line]

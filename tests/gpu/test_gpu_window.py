@@ -65,6 +65,9 @@ def test_the_same_bits_from_a_window(device: Device, little_memory, precision: s
         bytes_of_q.append(system._q.nbytes)
         little_memory()
     assert system.window_pieces == 4
+    (line,) = potential.memory_lines()
+    assert "of 3 of 4 parts of the system at a time" in line
+    assert "too much" in line
     assert bytes_of_q[1] < 0.95 * bytes_of_q[0]
     whole, window = results
     np.testing.assert_array_equal(window.forces, whole.forces)
