@@ -202,6 +202,7 @@ def test_rows_that_were_too_short_are_gone_before_longer_ones_are_made(
     monkeypatch.setattr("fastdp.gpu.system.expected_neighbours", lambda *_: 2 if at == "step" else 0)
     engine, state, evaluation = engine_of(device, collapsing(), skin=0.3)
     state.velocities[-2:, 0] = (-1000.0, 1000.0)
+    engine.hold(state)
     rows = weakref.ref(engine._system.neighbours._rooms._kept["rows"].raw)
     seen: list[bool] = []
     empty = device.empty
