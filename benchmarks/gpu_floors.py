@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from fastdp.gpu.device.base import Action, Device, DeviceArray
+from fastdp.potential.terms.scalar import TABLE, ZBL
 
 Count = Callable[[Any, "Density"], tuple[float, float]]
 
@@ -23,10 +24,11 @@ PRODUCT = "matrix product"
 
 @dataclass(frozen=True)
 class Density:
-    """Neighbours of an atom: in the list, and within the cutoff."""
+    """Neighbours of an atom: in the list, within the model's cutoff, and within that of further terms."""
 
     listed: float
     inside: float
+    near: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,29 @@ def _pairs(geometry: float, basis: float, gathered: float) -> Count:
         return a.grid * (9 * density.listed + each * density.inside), a.grid * moved
 
     return count
+
+
+OPERATIONS_OF_A_TERM = {ZBL: 200, TABLE: 20}
+"""For a pair: four exponentials of some twenty multiply-adds each, or two cubics."""
+
+
+def _pair_terms(a: Any, density: Density) -> tuple[float, float]:
+    """Test every neighbour that is listed; evaluate and add up those that are near."""
+    # A term that reaches less far has fewer, by the volume.
+    reach = a.reach.raw.max(axis=(1, 2))
+    shares = (reach / reach.max()) ** 3
+    each = 8 + (18 if a.with_virial else 0)
+    each += sum(
+        OPERATIONS_OF_A_TERM[int(kind)] * share for kind, share in zip(a.kinds.raw, shares, strict=True)
+    )
+    # Row and counts, position, type and number; force, energy and virial read and written where there is
+    # a neighbour.
+    read = 4 * density.listed + 4 * a.n_types + 24 + 8
+    written = 2 * (24 + 8 + (72 if a.with_virial else 0))
+    return (
+        a.grid * (9 * density.listed + each * density.near),
+        a.grid * (read + written * min(1.0, density.near)),
+    )
 
 
 def _rows(reads_and_writes: float, operations: float) -> Count:
@@ -117,6 +142,7 @@ NOTHING = _atoms(0, 0)
 COUNTS: dict[str, tuple[str, Count]] = {
     "moments": ("moments", _pairs(30, 2, 8)),
     "forces": ("forces", _pairs(40, 4, 80)),
+    "add_pair_terms": ("further terms", _pair_terms),
     "activate": ("elementwise", _activate),
     "multiply": ("elementwise", _rows(3, 1)),
     "add": ("elementwise", _rows(3, 1)),

@@ -1,7 +1,7 @@
 """Compile every kernel of a GPU step without a card; print registers, spills and shared memory.
 
     python benchmarks/gpu_kernels.py MODEL STRUCTURE [--architecture 80 90] [--tolerance 1e-5] [--floors]
-        [--repeat 4]
+        [--repeat 4] [--zbl 0.5 1.0] [--table FILE]
 
 Needs `pip install 'fastdp[cuda12]'` (numba-cuda and NVIDIA's ptxas from the wheel nvidia-cuda-nvcc-cu12), but
 neither a driver nor a GPU. A run on a device that only records (`fastdp/gpu/device/recording.py`) says what
@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,6 +40,10 @@ from fastdp.neighbours.selection import NeighbourLimit
 from fastdp.potential.base import Evaluation
 from fastdp.potential.compressed.measurement import Atoms
 from fastdp.potential.compressed.prepare import prepare
+from fastdp.potential.terms.addends import pair_terms
+from fastdp.potential.terms.base import PairTerm
+from fastdp.potential.terms.registry import make_terms
+from fastdp.potential.terms.settings import ZBL, PairTable
 from fastdp.structure.ase_files import structure_from_atoms
 from fastdp.structure.types import match_types
 
@@ -48,11 +53,16 @@ REGISTERS_PER_MULTIPROCESSOR = 65536
 
 
 def record(
-    model: Any, state: State, precision: str, products: str, density: Density
+    model: Any,
+    state: State,
+    precision: str,
+    products: str,
+    density: Density,
+    terms: Sequence[PairTerm] = (),
 ) -> tuple[RecordingDevice, list[tuple[Action, Work]]]:
     """Return what a step of a Nosé–Hoover run with the virial launches, and what was counted of it."""
     device = RecordingDevice()
-    potential = CudaPotential(model, device, precision, products)
+    potential = CudaPotential(model, device, precision, products, terms)
     engine = DeviceEngine(potential, state, SKIN)
     integrator = make_integrator(NoseHooverSettings(timestep_fs=1.0, temperature_K=300.0))
     integrator.initialise(state)
@@ -161,6 +171,8 @@ def main() -> None:
     parser.add_argument("--tolerance", type=float, default=1e-5)
     parser.add_argument("--repeat", type=int, default=1, help="copies along each axis")
     parser.add_argument("--floors", action="store_true")
+    parser.add_argument("--zbl", nargs=2, type=float, metavar=("INNER", "OUTER"), help="Å")
+    parser.add_argument("--table", help="of pairs, in the order of the model's types")
     chosen = parser.parse_args()
     description = read_model(chosen.model)
     frame = read_ase(chosen.structure)
@@ -170,10 +182,15 @@ def main() -> None:
     model = prepare(description, atoms, chosen.tolerance, lambda line: print(line, file=sys.stderr))
     larger = structure_from_atoms(frame * ((chosen.repeat,) * 3))
     state = State.from_structure(larger, np.tile(types, chosen.repeat**3))
-    density = density_of(model.cutoff, SKIN, state)
+    settings = [
+        *([ZBL(*chosen.zbl)] if chosen.zbl else []),
+        *([PairTable(chosen.table)] if chosen.table else []),
+    ]
+    terms = pair_terms(make_terms(settings, description.type_names))
+    density = density_of(model.cutoff, SKIN, state, max((term.cutoff for term in terms), default=0.0))
     for precision in chosen.precision:
         products = chosen.products if precision == "mixed" else "full"
-        device, counted = record(model, state, precision, products, density)
+        device, counted = record(model, state, precision, products, density, terms)
         if chosen.floors:
             print_floors(counted, density, state.n_atoms, precision)
         for architecture in chosen.architecture:

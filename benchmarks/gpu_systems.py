@@ -85,11 +85,11 @@ class Case:
         return density_of(self.model.cutoff, skin, make_state(self, (1, 1, 1)))
 
 
-def density_of(cutoff: float, skin: float, state: State) -> Density:
-    """Return the neighbours of an atom; cutoff and skin in Å."""
+def density_of(cutoff: float, skin: float, state: State, reach: float = 0.0) -> Density:
+    """Return the neighbours of an atom; cutoff, skin, and reach of further terms in Å."""
     counts = []
-    for more in (skin, 0.0):
-        neighbours = VerletList(cutoff, more, state.cell, state.periodic, state.types)
+    for within in (max(cutoff, reach) + skin, cutoff, *([reach] if reach > 0.0 else [])):
+        neighbours = VerletList(within, 0.0, state.cell, state.periodic, state.types)
         neighbours.build(state.positions)
         counts.append(float(neighbours.first[-1] / state.n_atoms))
     return Density(*counts)

@@ -17,6 +17,21 @@ elements = ["H", "O"]
 """
 
 
+def write_table(path: Path, rows, header: str = "") -> Path:
+    """Write a table of pairs with all digits."""
+    np.savetxt(path, rows, fmt="%.17g", header=header)
+    return path
+
+
+def smooth_table(path: Path, n_types: int, start: float = 0.2, end: float = 3.4) -> Path:
+    """Write a table with another function for each pair of types, smooth to its end; distances in Å."""
+    r = np.linspace(start, end, 161)
+    columns = [
+        (k + 1) * np.cos(0.7 * r + k) * (1 - r / end) ** 3 for k in range(n_types * (n_types + 1) // 2)
+    ]
+    return write_table(path, np.column_stack([r, *columns]), header="r, pairs")
+
+
 def write_terms_case(
     folder: Path, model: Path, *, backend: str = "cpu", steps: int = 200, terms: str = TERMS
 ):

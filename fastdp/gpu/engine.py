@@ -22,7 +22,6 @@ from fastdp.gpu.system import Boundaries, DeviceSystem
 from fastdp.neighbours.selection import NeighbourLimit, Overflow
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation
-from fastdp.potential.compressed.closest_pair import closest_pair_error
 from fastdp.units import BOLTZMANN_EV_PER_K
 
 LONGEST_CHUNK = 50
@@ -273,7 +272,7 @@ class DeviceEngine:
         if Reason.TOO_CLOSE in self._reasons:
             neighbours = VerletList(self._potential.cutoff, 0.0, state.cell, state.periodic, state.types)
             neighbours.build(state.positions)
-            return closest_pair_error(self._potential.model, neighbours, range(state.n_atoms))
+            return self._potential.too_close_error(neighbours)
         return None
 
     def _prepare(self, integrator: Integrator[Any], largest_kinetic: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numba
 import numpy as np
@@ -17,6 +17,9 @@ from fastdp.gpu.kernels.pairs import INVERSE_SPACING, ORIGIN, PAIR_COLUMNS, SHOR
 from fastdp.model.description import Shortcut
 from fastdp.potential.compressed.compressed_model import CompressedCentre, CompressedModel, FactoredLayer
 from fastdp.potential.compressed.splines import segment_polynomials
+
+if TYPE_CHECKING:
+    from fastdp.gpu.pair_terms import DevicePairTerms
 
 Products = Literal["full", "tf32", "tf32x3"]
 """How float32 matrices are multiplied: as they are; with factors rounded to the 11 bits of TF32; or as three
@@ -133,6 +136,8 @@ class DeviceModel:
     cutoff : float
         Å.
     products : {"full", "tf32", "tf32x3"}
+    terms : DevicePairTerms or None
+        What is added to the model's energy.
     """
 
     dtype: np.dtype
@@ -144,6 +149,12 @@ class DeviceModel:
     order: int
     cutoff: float
     products: Products
+    terms: DevicePairTerms | None = None
+
+    @property
+    def reach(self) -> float:
+        """Radius that the neighbour list must have, Å."""
+        return self.cutoff if self.terms is None else max(self.cutoff, self.terms.cutoff)
 
     @property
     def real(self) -> numba.types.Float:

@@ -25,15 +25,15 @@ class TileArrays:
     ----------
     moments : (tile size, 4, n_types·N)
         M of the tile's atoms; replaced by Q = ∂E/∂M.
-    energies : (n_atoms,) float64
-        In the input's order, eV.
+    energies : (n_atoms,) float64 or None
+        In the input's order, eV; None if they are known.
     atom_of : (n_atoms,) int32
         Input index of each sorted atom.
     status : (SIZE,) int32
     """
 
     moments: DeviceArray
-    energies: DeviceArray
+    energies: DeviceArray | None
     atom_of: DeviceArray
     status: DeviceArray
 
@@ -89,15 +89,9 @@ class _Network:
             self._products.product, centre.width, centre.left_of, centre.right_of, tau, right, descriptor
         )
         output = self._network(centre, descriptor, gradient)
-        grid, block = device.elements(n)
-        self.actions.append(
-            device.launch(
-                self._layers.store_energies,
-                grid,
-                block,
-                (arrays.status, n, tile.start, centre.bias, output, arrays.atom_of, arrays.energies),
-            )
-        )
+        if arrays.energies is not None:
+            arguments = (arrays.status, n, tile.start, centre.bias, output, arrays.atom_of, arrays.energies)
+            self.actions.append(device.launch(self._layers.store_energies, *device.elements(n), arguments))
         if centre.axis_matrix is None:
             self._rows(
                 self._products.triangle_backward, q, q, centre.place_of, tau, gradient, d_tau, own=True

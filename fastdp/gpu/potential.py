@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdp.errors import NonFiniteError
+from fastdp.errors import NonFiniteError, PairTooCloseError
 from fastdp.gpu.device.base import Action, Device, run_all
 from fastdp.gpu.kernels.status import HALTED, Reason, begin_evaluation, end_evaluation
 from fastdp.gpu.layout import DeviceModel, Products, upload_model
+from fastdp.gpu.pair_terms import too_close_error, upload_pair_terms
 from fastdp.gpu.system import BYTES_PER_ATOM_OF_A_RUN, Boundaries, DeviceSystem
 from fastdp.gpu.windows import HELD
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential, Precision
-from fastdp.potential.compressed.closest_pair import closest_pair_error
 from fastdp.potential.compressed.compressed_model import CompressedModel
+from fastdp.potential.terms.base import PairTerm
 
 PRODUCTS = "gpu_products"
 """Among the arrays of a checkpoint."""
@@ -97,6 +98,8 @@ class CudaPotential(Potential):
         the virial.
     products : {"full", "tf32", "tf32x3"}
         How float32 matrices are multiplied, see `layout.Products`.
+    terms : sequence of PairTerm
+        Added to the model's energy, in float64.
     """
 
     def __init__(
@@ -105,11 +108,16 @@ class CudaPotential(Potential):
         device: Device,
         precision: Precision = "double",
         products: Products = "full",
+        terms: Sequence[PairTerm] = (),
     ) -> None:
         self.model = model
         self.precision = precision
         self.device = device
-        self.device_model: DeviceModel = upload_model(device, model, DTYPES[precision], products)
+        self.terms = tuple(terms)
+        self.device_model: DeviceModel = replace(
+            upload_model(device, model, DTYPES[precision], products),
+            terms=upload_pair_terms(device, self.terms),
+        )
         self._system: DeviceSystem | None = None
         self._boundaries: Boundaries
         self._share: Share | None = None
@@ -117,8 +125,8 @@ class CudaPotential(Potential):
 
     @property
     def cutoff(self) -> float:
-        """Radius beyond which atoms do not see each other, Å."""
-        return self.model.cutoff
+        """The largest radius of the model and all terms, Å."""
+        return self.device_model.reach
 
     def state_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the compressed model, which depends on the structure, and the way of multiplying."""
@@ -152,7 +160,7 @@ class CudaPotential(Potential):
         Raises
         ------
         PairTooCloseError
-            If a pair is closer than the table begins.
+            If a pair is closer than the model's table, or one of the terms, begins.
         NonFiniteError
             If a position is not finite.
         """
@@ -230,7 +238,10 @@ class CudaPotential(Potential):
             result.virial[:] = self.device.read(system.virial).reshape(3, 3)
 
     def another(self) -> CompressedPotential:
-        """Return the same compressed potential on the processor, where it takes single atoms as well."""
+        """Return the same compressed potential on the processor, where it takes single atoms as well.
+
+        Without terms: they are exact, and not compared with anything.
+        """
         from fastdp.potential.compressed.potential import CompressedPotential
 
         return CompressedPotential(self.model, self.precision)
@@ -282,6 +293,16 @@ class CudaPotential(Potential):
         self.release()
         return DeviceSystem.of(self.device, self.device_model, boundaries, positions)
 
+    def too_close_error(self, neighbours: VerletList) -> PairTooCloseError:
+        """Return the error that names a pair too close for the model or for a term.
+
+        Parameters
+        ----------
+        neighbours : VerletList
+            Holds the positions, in which the device has found one.
+        """
+        return too_close_error(self.model, self.terms, neighbours)
+
     def _evaluation(self, system: DeviceSystem, virial: bool) -> list[Action]:
         if virial not in self._actions:
             status = (system.neighbours.status,)
@@ -294,5 +315,5 @@ class CudaPotential(Potential):
 
     def _error(self, reasons: Reason, neighbours: VerletList) -> Exception:
         if Reason.TOO_CLOSE in reasons:
-            return closest_pair_error(self.model, neighbours, range(neighbours.n_atoms))
+            return self.too_close_error(neighbours)
         return NonFiniteError("a position is not a number, or too far away")

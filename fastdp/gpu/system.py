@@ -100,7 +100,8 @@ class DeviceSystem:
         self.virial = rooms.zeros("virial", 9, np.float64)
         self._arena = rooms.empty("arena", arena_size(self.tiles, model), model.dtype)
         longest = max((piece.stop - piece.start for piece in self._pieces), default=0)
-        self._virials = rooms.empty("virials", (longest, 9), np.float64)
+        # Where the first list cannot be used, these are read although nothing has been put there.
+        self._virials = rooms.zeros("virials", (longest, 9), np.float64)
         blocks = device.sums()[0]
         self._virial_parts = rooms.empty("parts of the virial", (len(self._pieces) * blocks, 9), np.float64)
         self._hold_q(self._pieces_of_a_window())
@@ -119,7 +120,7 @@ class DeviceSystem:
         positions : (n_atoms, 3) float64
             Å.
         """
-        reach = model.cutoff + boundaries.skin
+        reach = model.reach + boundaries.skin
         geometry = cell_geometry(boundaries.cell, boundaries.periodic, positions, reach)
         kinds = boundaries.types.astype(np.int32)
         n_kinds = model.n_types
@@ -134,7 +135,7 @@ class DeviceSystem:
             Kinds(device.upload(kinds), start, model.n_types),
             geometry,
             device.upload(positions),
-            model.cutoff,
+            model.reach,
             boundaries.skin,
             expected_neighbours(
                 boundaries.cell, boundaries.periodic, positions, reach, len(geometry.translations)
@@ -177,8 +178,8 @@ class DeviceSystem:
             actions += self.force_actions(0, self.neighbours.kinds.stages, virial=virial)
         else:
             for number, one in enumerate(self._window.passes):
-                for tile, row in one.tiles:
-                    actions += self._tile_actions(tile, row)
+                for tile, row, again in one.tiles:
+                    actions += self._tile_actions(tile, row, again=again)
                 for target in one.targets:
                     actions += self._gather(target, self._places[number], virial)
         return [*actions, *(self.virial_actions() if virial else ())]
@@ -193,7 +194,10 @@ class DeviceSystem:
         ]
 
     def force_actions(self, first: int, last: int, *, virial: bool) -> list[Action]:
-        """Return what makes forces on the atoms of stages first … last − 1, from Q of all."""
+        """Return what makes forces on the atoms of stages first … last − 1, from Q of all.
+
+        Further terms follow, which add to the energies of these atoms, too.
+        """
         return [
             action
             for group in self.neighbours.kinds.groups(first, last)
@@ -209,8 +213,8 @@ class DeviceSystem:
         arguments = (status, rows, 9, self._virial_parts, self.virial)
         return [self.device.launch(reductions.finish_sums, 1, block, arguments)]
 
-    def _tile_actions(self, tile: Tile, row: int) -> list[Action]:
-        """Return what makes energies and Q of a tile, the latter from a row on."""
+    def _tile_actions(self, tile: Tile, row: int, *, again: bool = False) -> list[Action]:
+        """Return what makes energies and Q of a tile, the latter from a row on; `again`: Q alone."""
         status = self.neighbours.status
         q = self._q[row : row + tile.size]
         moments = self.device.launch(
@@ -220,13 +224,13 @@ class DeviceSystem:
             (status, tile.start, tile.centre_type, *self._pair_arguments(), q),
             4 * self.model.n_functions * self.model.dtype.itemsize,
         )
-        arrays = TileArrays(q, self.energies, self.neighbours.order, status)
+        arrays = TileArrays(q, None if again else self.energies, self.neighbours.order, status)
         return [moments, *network_actions(self.device, self.model, tile, self._arena, arrays)]
 
     def _gather(self, target: Target, places: DeviceArray, virial: bool) -> list[Action]:
         """Return what makes forces on some atoms; the virial piece by piece, each with sums of its own."""
         if not virial:
-            return [self._force_action(target, places, False)]
+            return self._force_actions(target, places, False)
         grid, block = self.device.sums()
         status, actions = self.neighbours.status, []
         for number, piece in enumerate(self._pieces):
@@ -236,13 +240,15 @@ class DeviceSystem:
                 sums = self._virial_parts[number * grid : (number + 1) * grid]
                 arguments = (status, piece.stop - piece.start, 9, self._virials, sums)
                 actions += [
-                    self._force_action(part, places, True),
+                    *self._force_actions(part, places, True),
                     self.device.launch(reductions.partial_sums, grid, block, arguments),
                 ]
         return actions
 
-    def _force_action(self, target: Target, places: DeviceArray, virial: bool) -> Action:
-        return self.device.launch(
+    def _force_actions(self, target: Target, places: DeviceArray, virial: bool) -> list[Action]:
+        """Return what makes forces on some atoms; further terms follow, which add to energies, too."""
+        terms, start, stop = self.model.terms, target.start, target.stop
+        gather = self.device.launch(
             pair_kernels(self.model.real, windowed=self._window is not None).forces,
             target.stop - target.start,
             WARP,
@@ -260,6 +266,9 @@ class DeviceSystem:
                 self._virials,
             ),
         )
+        if terms is None or start >= self.neighbours.kinds.n_own:
+            return [gather]
+        return [gather, terms.action(self, self._virials, start, stop, virial=virial)]
 
     def _pieces_of_a_window(self) -> int:
         """Return 1 if there is memory for Q of all atoms, else as many pieces as can be."""
@@ -285,10 +294,9 @@ class DeviceSystem:
         # The memory may be needed.
         self.__dict__.pop("_q", None)
         self._places = self._rooms.holding("places", places)
-        self._q = self._rooms.empty("Q", (rows, 4, self.model.columns), self.model.dtype)
-        if window is None:
-            # Q of ghosts stays zero: what they get is what the atoms of this rank do to them.
-            self.device.fill(self._q[kinds.n_own :], 0)
+        # Q of ghosts stays zero: what they get is what the atoms of this rank do to them. And where the first
+        # list cannot be used, Q is read although nothing has been put there.
+        self._q = self._rooms.zeros("Q", (rows, 4, self.model.columns), self.model.dtype)
 
     def lacks_room(self, status: NDArray[np.int32]) -> bool:
         """Return whether rows are too short, or the window too narrow, and nothing else is wrong.

@@ -53,14 +53,15 @@ class Pass:
 
     Attributes
     ----------
-    tiles : tuple of (Tile, int)
-        Tiles whose Q is made, and the row where each begins.
+    tiles : tuple of (Tile, int, bool)
+        Tiles whose Q is made, the row where each begins, and whether forces on it were gathered already:
+        its energies must not be stored again.
     targets : tuple of Target
     places : (n_types, HELD, PLACE_COLUMNS) int64
         Where Q of the atoms of each type is: that of sorted atom LOW ≤ j < HIGH is in row j + SHIFT.
     """
 
-    tiles: tuple[tuple[Tile, int], ...]
+    tiles: tuple[tuple[Tile, int, bool], ...]
     targets: tuple[Target, ...]
     places: NDArray[np.int64]
 
@@ -146,7 +147,7 @@ def sliding_window(tiles: Sequence[Tile], n_types: int, pieces: int) -> Window:
         passes.append(
             Pass(
                 tuple(
-                    (tile, tile.start + shift(kind, other))
+                    (tile, tile.start + shift(kind, other), other == pieces)
                     for other in made
                     for kind in range(n_types)
                     for tile in piece(kind, other)

@@ -62,8 +62,11 @@ def why_not_on_gpu(description: DeepPotential) -> str | None:
     reason = why_not_compressed(description)
     if reason is not None:
         return reason
-    if description.pair_part is not None:
-        return "has tables of pairs, for which fastdp has no kernels on a GPU"
+    if description.pair_part is not None and description.pair_part.switch is not None:
+        return (
+            "gives way to a table of pairs where atoms come close (use_srtab, zbl), for which fastdp has no "
+            "kernels on a GPU"
+        )
     if any(isinstance(part, SeE3Descriptor) for part in _parts(description.descriptor)):
         return "has a three-body descriptor (se_e3), for which fastdp has no kernels on a GPU"
     if _distances_only(description.descriptor) and any(

@@ -18,7 +18,7 @@ from fastdp.potential.base import Potential, Precision
 from fastdp.potential.batches import Parameters
 from fastdp.potential.reference import ReferencePotential
 from fastdp.potential.sum import with_addends
-from fastdp.potential.terms.addends import make_addends
+from fastdp.potential.terms.addends import make_addends, pair_terms, terms_not_on_gpu
 from fastdp.potential.terms.base import Term
 from fastdp.potential.terms.own import without_added_tables
 from fastdp.structure.structure import Structure
@@ -51,6 +51,8 @@ class Request:
         `Potential.state_arrays()` of the potential to make again; None for a new one.
     shortest : float or None
         Å; the tables of a compressed potential begin no farther than this.
+    terms : tuple of Term
+        Added to the model's energy: for potentials that evaluate them themselves.
     """
 
     description: DeepPotential
@@ -61,6 +63,7 @@ class Request:
     report: Callable[[str], None]
     state: Mapping[str, NDArray[Any]] | None
     shortest: float | None = None
+    terms: tuple[Term, ...] = ()
 
 
 Maker = Callable[[Request], Potential]
@@ -145,15 +148,10 @@ def make_potential(
         backend = "reference"
         report(f"backend: reference (slow), because the model {unsuitable}")
     elif backend == "auto":
-        backend, reason = _fastest_backend(description, further_terms=bool(terms))
+        backend, reason = _fastest_backend(description, terms)
         report(f"backend: {backend} (chosen automatically: {reason})")
     else:
         report(f"backend: {backend}")
-    if backend == "cuda" and (terms or description.pair_part is not None):
-        raise BackendError(
-            'backend = "cuda" makes whole steps on the card, and further terms (zbl, table, d3, tables of '
-            'the model) have no kernels there as yet: use backend = "cpu"'
-        )
     maker = BACKENDS.get(backend)
     if maker is None:
         raise BackendError(
@@ -166,10 +164,19 @@ def make_potential(
             f"{description.origin.path}: the backend {backend!r} does not evaluate it, because the model "
             f'{unsuitable}; set backend = "auto", which takes the fastest that does'
         )
-    addends = make_addends(terms, specified=backend == "reference", ranks=ranks)
+    left = terms_not_on_gpu(terms) if backend == "cuda" else ()
+    if left:
+        raise BackendError(
+            f'backend = "cuda" makes whole steps on the card, and {left[0].describe()} has no kernels there: '
+            'use backend = "cpu", or "auto", which takes it'
+        )
+    # On a card, the terms are part of the potential that makes the steps.
+    addends = [] if backend == "cuda" else make_addends(terms, specified=backend == "reference", ranks=ranks)
     for term in terms:
         report(f"further term: {term.describe()}")
-    request = Request(description, structure, precision, tolerance, gpu_products, report, state, shortest)
+    request = Request(
+        description, structure, precision, tolerance, gpu_products, report, state, shortest, tuple(terms)
+    )
     potential = with_addends(maker(request), addends)
     potential.backend = backend
     return potential
@@ -243,12 +250,13 @@ def _cuda(request: Request) -> Potential:
     products = request.gpu_products
     if products == "auto":
         products = _products(request, device, model)
-    potential = CudaPotential(model, device, request.precision, products)
+    terms = pair_terms(request.terms)
+    potential = CudaPotential(model, device, request.precision, products, terms)
     # Ranks that get the potential from another one have no structure.
     if products == "tf32" and request.structure is not None:
         from fastdp.gpu.accuracy import force_difference
 
-        error = force_difference(potential, CudaPotential(model, device), _atoms(request))
+        error = force_difference(potential, CudaPotential(model, device, terms=terms), _atoms(request))
         request.report(
             f"force error of products in TF32: {error:.1e} eV/Å rms on the start structure, besides that of "
             "the compressed potential"
@@ -323,10 +331,11 @@ def _atoms(request: Request) -> Atoms:
     )
 
 
-def _fastest_backend(description: DeepPotential, *, further_terms: bool) -> tuple[str, str]:
+def _fastest_backend(description: DeepPotential, terms: Sequence[Term]) -> tuple[str, str]:
     """Return the backend that "auto" means on this machine for a model that can be compressed, and why."""
-    if further_terms:
-        return "cpu", "further terms are evaluated there only"
+    left = terms_not_on_gpu(terms)
+    if left:
+        return "cpu", f"a GPU has no kernels for {left[0].describe()}"
     unsuitable = why_not_on_gpu(description)
     if unsuitable is not None:
         return "cpu", f"a GPU does not evaluate it, because the model {unsuitable}"

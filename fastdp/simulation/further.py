@@ -19,6 +19,7 @@ from fastdp.parallel.communicator import SERIAL, Communicator
 from fastdp.potential.atomic_tensors import TensorModel
 from fastdp.potential.base import Potential
 from fastdp.potential.factory import make_potential, with_parameters
+from fastdp.potential.terms.addends import terms_not_on_gpu
 from fastdp.potential.terms.base import Term
 from fastdp.simulation.candidate_frames import load_dpdata
 from fastdp.simulation.committee import Committee, CommitteeSettings
@@ -153,8 +154,8 @@ def make_further_models(
         path = description.origin.path
         reporter.message(f"committee: {path}")
         backend = table.backend
-        tables = descriptions.terms or description.pair_part is not None
-        if backend == "cuda" and (tables or why_not_on_gpu(description) is not None):
+        elsewhere = terms_not_on_gpu(descriptions.terms) or why_not_on_gpu(description) is not None
+        if backend == "cuda" and elsewhere:
             backend = "auto"  # the fastest that evaluates this one
         potentials.append(
             make_potential(

@@ -7,6 +7,7 @@ does that in a process of its own, for all else wants the real Numba. `pytest -m
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 
@@ -14,12 +15,15 @@ import numpy as np
 import pytest
 from gpu_cases import SMALL
 from numba import config
+from shadow import ShadowDevice, install
 
 from fastdp.errors import BackendError
+from fastdp.gpu.device import choice
 from fastdp.gpu.device.base import Device
-from fastdp.gpu.device.choice import open_device
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
+SHADOW = os.environ.get("FASTDP_GPU_SHADOW", "") if SIMULATED else ""
+"""Anything: with shadow memory; "backwards": with the opposite order of blocks and threads as well."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,15 +35,46 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def device() -> Iterator[Device]:
-    """The simulator, or the card."""
+    """The simulator, or the card; with FASTDP_GPU_SHADOW the simulator with shadow memory."""
+    if SHADOW:
+        shadowed = ShadowDevice(backwards=SHADOW == "backwards", late=SHADOW == "backwards")
+        with pytest.MonkeyPatch.context() as patch:
+            install(shadowed, patch.setattr)
+            yield shadowed
+        return
     try:
-        device = open_device()
+        device = choice.open_device()
         if not SIMULATED and SMALL:
             # compute-sanitizer cannot see beyond what was allocated in a pool of memory.
             importlib.import_module("cupy").cuda.set_allocator(None)
         yield device
     except BackendError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> Iterator[ShadowDevice]:
+    """A device that checks every access of a kernel; what it reports fails the test."""
+    found = ShadowDevice()
+    install(found, monkeypatch.setattr)
+    yield found
+    fail_if_reported(found)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_reported(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With FASTDP_GPU_SHADOW, what a test of the simulator makes shadow memory report fails it."""
+    yield
+    if SHADOW and "device" in request.fixturenames:
+        fail_if_reported(request.getfixturevalue("device"))
+
+
+def fail_if_reported(device: ShadowDevice) -> None:
+    """Fail with all reports of a device, and forget them."""
+    found = [str(report) for report in device.reports]
+    device.log.forget()
+    if found:
+        pytest.fail("\n".join(found))
 
 
 @pytest.fixture(autouse=True, scope="session")

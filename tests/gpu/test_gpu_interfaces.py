@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from gpu_cases import at_random, random_model_file
+from term_cases import smooth_table
 
 from fastdp.ase import FastDP
 from fastdp.cli.main import main
@@ -111,3 +112,48 @@ def test_a_committee_beside_a_run_on_the_card(
     assert tables[0][:, 0].tolist() == [0, 3]
     # Seven digits are written.
     np.testing.assert_allclose(tables[0], tables[1], rtol=2e-6, atol=1e-12)
+
+
+TERMS = """\
+[potential.zbl]
+inner_A = 0.8
+outer_A = 2.6
+[[potential.table]]
+file = "far.tab"
+elements = ["H", "O"]
+[structure]
+"""
+
+
+def test_further_terms_in_a_run(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a committee, whose members have the terms too, and a table that reaches beyond the model."""
+    monkeypatch.chdir(tmp_path)
+    for name, kind in (("model.pb", "two_sided"), ("second.pb", "one_sided")):
+        (tmp_path / name).write_bytes(random_model_file(kind).read_bytes())
+    molecule().write(tmp_path / "start.extxyz")
+    smooth_table(tmp_path / "far.tab", 2, end=4.6)
+    text = INPUT.replace('precision = "mixed"\ngpu_products = "tf32"\n', "").replace("[structure]\n", TERMS)
+    text += '[committee]\nmodels = ["second.pb"]\nevery = 3\n'
+    tables, deviations = [], []
+    for backend in ("cuda", "cpu"):
+        (tmp_path / "input.toml").write_text(
+            text.replace('"cuda"', f'"{backend}"').replace('"out"', f'"{backend}"')
+        )
+        if backend == "cuda":
+            assert main(["check", "input.toml"]) == 0
+            assert "GPU memory: about" in "".join(capsys.readouterr())
+        assert main(["run", "input.toml"]) == 0
+        said = "".join(capsys.readouterr())
+        assert said.count(f"backend: {backend}") == 2
+        assert "further term: table far.tab from 0.2 to 4.6 Å" in said
+        assert "further term: zbl from 0.8 to 2.6 Å" in said
+        assert "audit: force error against the model as trained" in said
+        tables.append(np.genfromtxt(tmp_path / backend / "thermo.csv", delimiter=",", names=True))
+        deviations.append(np.loadtxt(tmp_path / backend / "model_devi.out"))
+    assert len(tables[0]) == 4
+    for column in tables[1].dtype.names:
+        np.testing.assert_allclose(tables[0][column], tables[1][column], rtol=1e-9, atol=1e-9)
+    # Seven digits are written.
+    np.testing.assert_allclose(deviations[0], deviations[1], rtol=2e-6, atol=1e-12)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from compressed import evaluate
 from gpu_cases import SMALL, compressed_case, size, state_of
+from term_cases import smooth_table
 
 from fastdp.dynamics.factory import make_integrator
 from fastdp.dynamics.settings import VelocityVerletSettings
@@ -18,6 +21,8 @@ from fastdp.gpu.tiles import Tile
 from fastdp.gpu.windows import HELD, HIGH, LOW, SHIFT, most_pieces, sliding_window
 from fastdp.potential.base import Evaluation
 from fastdp.potential.compressed.measurement import Atoms
+from fastdp.potential.terms.registry import make_terms
+from fastdp.potential.terms.settings import PairTable
 
 SKIN = 0.3
 
@@ -53,12 +58,15 @@ def little_memory(device: Device, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("precision", ["double", "mixed"])
-def test_the_same_bits_from_a_window(device: Device, little_memory, precision: str) -> None:
+def test_the_same_bits_from_a_window(device: Device, little_memory, precision: str, tmp_path: Path) -> None:
+    """With a further term, which adds to energies, forces and virials that are there already."""
+    table = PairTable(smooth_table(tmp_path / "near.tab", 2))
+    terms = make_terms([table], ("O", "H")) if precision == "double" else ()
     _, _, model = compressed_case("open boundaries", 1e-4)
     atoms = column(model.cutoff + SKIN, 4)
     results, bytes_of_q = [], []
     for _ in range(2):
-        potential = CudaPotential(model, device, precision)
+        potential = CudaPotential(model, device, precision, terms=terms)
         results.append(evaluate(potential, atoms, SKIN))
         system = potential._system
         assert system is not None
@@ -132,7 +140,8 @@ def test_places_in_the_window(counts: tuple[int, int], pieces: int) -> None:
     q = np.full(window.rows, -1)
     done: list[int] = []
     for number, one in enumerate(window.passes):
-        for tile, row in one.tiles:
+        for tile, row, again in one.tiles:
+            assert again == (tile.start in done)
             q[row : row + tile.size] = np.arange(tile.start, tile.stop)
         for target in one.targets:
             own = np.arange(target.start, target.stop)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from cases import run_fastdp, write_case
 from jobs import job
+from term_cases import smooth_table
 
 from fastdp.output.trajectory import Trajectory
 
@@ -44,6 +45,15 @@ thermo.every = 1
 [parallel]
 threads = 1
 """
+
+TERMS = """\
+[potential.zbl]
+inner_A = 0.8
+outer_A = 2.4
+[[potential.table]]
+file = "far.tab"
+elements = ["H", "O"]
+[structure]"""
 
 
 @pytest.fixture
@@ -80,3 +90,22 @@ def test_two_ranks_are_as_one_processor(folder: Path, mpirun: str, monkeypatch) 
     builds = int(re.search(r"neighbour list built (\d+) times", printed)[1])
     # Some steps use a list that was built before.
     assert 1 < builds < 5
+
+
+def test_further_terms_on_two_ranks(folder: Path, mpirun: str, monkeypatch) -> None:
+    """A repulsion, and a table that reaches farther than the model, so that ghosts come from farther away."""
+    smooth_table(folder / "far.tab", 2, end=4.4)
+    text = (folder / "input.toml").read_text()
+    text = text.replace("[structure]", TERMS).replace("steps = 3", "steps = 1")
+    (folder / "input.toml").write_text(text)
+    (folder / "cpu.toml").write_text(text.replace('"cuda"', '"cpu"').replace('"out"', '"alone"'))
+    done = run_fastdp("run", "cpu.toml", folder=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", "1")
+    process = job(mpirun, 2, ["-m", "fastdp", "run", "input.toml"], folder=folder)
+    printed, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, printed + errors
+    assert "further term: table far.tab" in printed
+    found, expected = table(folder, "out"), table(folder, "alone")
+    for column in expected.dtype.names:
+        np.testing.assert_allclose(found[column], expected[column], rtol=1e-8, atol=1e-8, err_msg=column)

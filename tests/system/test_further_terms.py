@@ -13,7 +13,7 @@ from term_cases import TERMS, thermo, write_terms_case
 from water import WATER
 
 from fastdp.ase import FastDP
-from fastdp.errors import BackendError, InputError
+from fastdp.errors import InputError
 from fastdp.model.readers.registry import read_model
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.parallel.threads import available_threads
@@ -158,14 +158,6 @@ def test_the_calculator_takes_terms(model_file) -> None:
     assert np.abs(found[2]).max() > 1.0 * GPa
     with pytest.raises(InputError, match="inner_A = 2"):
         FastDP(model, terms=[ZBL(2.0, 1.0)])
-
-
-def test_a_gpu_is_refused_with_the_reason() -> None:
-    structure = read_structure(WATER / "start.extxyz")
-    description = read_model(WATER / "water.pb")
-    terms = make_terms([ZBL(0.5, 1.0)], description.type_names)
-    with pytest.raises(BackendError, match=r"further terms .* have no kernels there as yet"):
-        make_potential(description, structure, backend="cuda", terms=terms)
 
 
 def test_a_run_may_go_as_far_down_as_it_is_told(tmp_path, model_file) -> None:

@@ -137,8 +137,8 @@ def test_a_run_through_the_switch_conserves_energy(tmp_path) -> None:
     assert spread[0] / spread[1] == pytest.approx(4.0, rel=0.1)
 
 
-def test_a_gpu_has_no_tables() -> None:
-    with pytest.raises(BackendError, match="tables of the model"):
+def test_a_gpu_has_no_switch() -> None:
+    with pytest.raises(BackendError, match=r"gives way to a table of pairs .* no kernels on a GPU"):
         make_potential(read_model(FOLDER / "srtab.pb"), structure_of(ANSWERS["bonds"]), backend="cuda")
 
 

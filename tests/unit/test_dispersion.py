@@ -11,11 +11,15 @@ from cases import run_fastdp, water_box
 from term_cases import thermo, write_terms_case
 
 from fastdp.errors import BackendError, InputError, SimulationError
+from fastdp.model.readers.registry import read_model
 from fastdp.neighbours.verlet_list import VerletList
+from fastdp.potential import factory
 from fastdp.potential.base import Evaluation
+from fastdp.potential.factory import make_potential
 from fastdp.potential.terms.addends import make_addends
 from fastdp.potential.terms.registry import make_terms
-from fastdp.potential.terms.settings import D3
+from fastdp.potential.terms.settings import D3, ZBL
+from fastdp.structure.ase_files import structure_from_atoms
 from fastdp.units import BOHR_A, HARTREE_EV
 
 
@@ -147,6 +151,19 @@ def test_what_cannot_be_used_is_named(dftd3, names, settings, message) -> None:
 def test_several_ranks_are_refused(dftd3) -> None:
     with pytest.raises(BackendError, match=r"\[potential.d3\] is evaluated .* by one rank, and there are 2"):
         make_addends(make_terms([D3("pbe")], ("O",)), specified=False, ranks=2)
+
+
+def test_a_gpu_is_refused_by_name(dftd3, model_file, monkeypatch) -> None:
+    description = read_model(model_file("two_sided"))
+    terms = make_terms([ZBL(0.5, 1.0), D3("pbe")], ("O", "H"))
+    structure = structure_from_atoms(water_box())
+    message = r"d3 of pbe, damping bj, .* has no kernels there: use backend = \"cpu\""
+    with pytest.raises(BackendError, match=message):
+        make_potential(description, structure, backend="cuda", terms=terms)
+    monkeypatch.setattr("fastdp.gpu.device.choice.why_no_card", lambda: None)
+    backend, reason = factory._fastest_backend(description, terms)
+    assert backend == "cpu"
+    assert reason.startswith("a GPU has no kernels for d3 of pbe")
 
 
 def test_atoms_on_top_of_each_other_end_the_run(dftd3) -> None:

@@ -19,6 +19,8 @@ from fastdp.gpu.kernels import cell_list
 from fastdp.model.readers.registry import read_model
 from fastdp.parallel.rebinding import rebound
 from fastdp.potential.factory import make_potential
+from fastdp.potential.terms.registry import make_terms
+from fastdp.potential.terms.settings import ZBL
 from fastdp.structure.structure import Structure
 
 
@@ -85,8 +87,9 @@ def test_auto_with_a_card_takes_it(model_file, monkeypatch) -> None:
 
     monkeypatch.setattr(choice, "why_no_card", lambda: None)
     description = read_model(model_file("two_sided"))
-    assert factory._fastest_backend(description, further_terms=False) == ("cuda", "there is a GPU")
-    assert factory._fastest_backend(description, further_terms=True)[0] == "cpu"
+    assert factory._fastest_backend(description, ()) == ("cuda", "there is a GPU")
+    repulsion = make_terms([ZBL(0.5, 1.0)], description.type_names)
+    assert factory._fastest_backend(description, repulsion)[0] == "cuda"
 
 
 @pytest.mark.parametrize(

@@ -254,6 +254,8 @@ def test_every_kernel_takes_what_is_packed(compiler, model_file, precision, prod
     from fastdp.neighbours.selection import NeighbourLimit
     from fastdp.potential.base import Evaluation
     from fastdp.potential.compressed.tuning import compress
+    from fastdp.potential.terms.registry import make_terms
+    from fastdp.potential.terms.settings import ZBL
 
     description = read_model(model_file("two_sided"))
     atoms = random_atoms(np.random.default_rng(3), 2)
@@ -270,7 +272,8 @@ def test_every_kernel_takes_what_is_packed(compiler, model_file, precision, prod
         types=atoms.types,
     )
     device = RecordingDevice()
-    engine = DeviceEngine(CudaPotential(model, device, precision, products), state, 1.0)
+    terms = make_terms([ZBL(0.5, 1.0)], description.type_names)
+    engine = DeviceEngine(CudaPotential(model, device, precision, products, terms), state, 1.0)
     integrator = make_integrator(NoseHooverSettings(timestep_fs=1.0, temperature_K=300.0))
     integrator.initialise(state)
     engine.count_neighbours([NeighbourLimit(model.cutoff, np.array([9, 9]))])
@@ -293,6 +296,7 @@ def test_every_kernel_takes_what_is_packed(compiler, model_file, precision, prod
         for kind, value in zip(kinds, values, strict=True):
             assert kind in widths[type(value)], launch.kernel.py_func.__name__
     assert len(seen) > 25
+    assert "add_pair_terms" in {kernel.py_func.__name__ for kernel, _ in seen}
 
 
 def test_machine_code_is_a_cubin_with_the_entry(compiler, folder):

@@ -9,6 +9,7 @@ import numba
 import numpy as np
 import pytest
 from compressed import random_atoms
+from term_cases import smooth_table
 
 from fastdp.errors import InputError, PairTooCloseError
 from fastdp.model.pair_table import table_of_columns
@@ -40,19 +41,6 @@ def one(value):
 
 def zbl(*names: str, inner: float = 1.0, outer: float = 2.0, **settings):
     return make_terms([ZBL(inner, outer, **settings)], names)[0]
-
-
-def write_table(path: Path, rows, header: str = "") -> Path:
-    np.savetxt(path, rows, fmt="%.17g", header=header)
-    return path
-
-
-def smooth_table(path: Path, n_types: int, start: float = 0.2, end: float = 3.4) -> Path:
-    r = np.linspace(start, end, 161)
-    columns = [
-        (k + 1) * np.cos(0.7 * r + k) * (1 - r / end) ** 3 for k in range(n_types * (n_types + 1) // 2)
-    ]
-    return write_table(path, np.column_stack([r, *columns]), header="r, pairs")
 
 
 def evaluate(addend, atoms, *, virial: bool = True, skin: float = 0.5, cutoff: float | None = None):

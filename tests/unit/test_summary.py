@@ -51,6 +51,14 @@ def test_summary_says_what_evaluates_a_model(native_file, name, on_gpu):
     assert lines["on a GPU"].startswith(on_gpu)
 
 
+@pytest.mark.parametrize(
+    ("name", "on_gpu"), [("linear.pb", "yes"), ("srtab.pb", "no: the model gives way to")]
+)
+def test_summary_says_which_tables_a_gpu_evaluates(name, on_gpu):
+    lines = dict(summarise(read_model(Path(__file__).parents[1] / "pair_terms" / name)))
+    assert lines["on a GPU"].startswith(on_gpu)
+
+
 def test_notes_and_vacuum_are_shown(model_file):
     labels = [label for label, _ in summarise(read_model(model_file("generation_0.12")))]
     assert labels.count("note") == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -19,6 +20,26 @@ def _as_it_is(values: NDArray[Any]) -> NDArray[Any]:
     return values
 
 
+def shared_array(self: Any, shape: Any, dtype: Any) -> NDArray[Any]:
+    """Return shared memory of a block in the simulator, the same for all threads that get to this line.
+
+    In the place of Numba's own, where two threads that get there at once may each get an array of their own.
+    """
+    from numba import types
+    from numba.np import numpy_support
+
+    if isinstance(dtype, types.Type):
+        dtype = numpy_support.as_dtype(dtype)
+    if shape == 0:
+        count = self._dynshared_size // np.dtype(dtype).itemsize
+        return np.frombuffer(self._dynshared.data, dtype=dtype, count=count)
+    caller = sys._getframe(1)
+    place = (caller.f_code.co_filename, caller.f_lineno)
+    # One operation of the interpreter, during which no other thread runs.
+    found: NDArray[Any] = self._allocations.setdefault(place, np.empty(shape, dtype))
+    return found
+
+
 class StandIn(Device):
     """A device made of NumPy arrays and Numba's simulator (NUMBA_ENABLE_CUDASIM=1): slow, for tests."""
 
@@ -26,7 +47,9 @@ class StandIn(Device):
 
     def __init__(self) -> None:
         from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
+        from numba.cuda.simulator.kernelapi import FakeCUDAShared
 
+        FakeCUDAShared.array = shared_array
         self._wrap: Any = FakeCUDAArray
 
     def empty(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> DeviceArray:

@@ -11,7 +11,7 @@ from numba import cuda, types
 
 from fastdp.errors import UnsupportedModelError
 from fastdp.gpu.kernels.compiling import device_function
-from fastdp.gpu.kernels.status import HALTED
+from fastdp.gpu.kernels.status import FOUND, HALTED, NO_LIST
 from fastdp.model.activations import ACTIVATIONS
 from fastdp.model.description import Shortcut
 
@@ -118,7 +118,7 @@ def layer_kernels(real: Any) -> SimpleNamespace:
     def store_energies(status, n, first, bias, output, atom_of, energies):
         """Set energies of atoms ← output of the network + bias, eV, in the input's order."""
         i = cuda.grid(1)
-        if i >= n or status[HALTED] != 0:
+        if i >= n or status[HALTED] != 0 or status[FOUND] & NO_LIST:
             return
         energies[atom_of[first + i]] = types.float64(output[i, 0]) + bias
 

@@ -19,7 +19,7 @@ from numba import cuda, types
 
 from fastdp.gpu.kernels.compiling import device_function
 from fastdp.gpu.kernels.entries import displacement_of
-from fastdp.gpu.kernels.status import FOUND, HALTED, NOT_HELD, OVERFLOW, TOO_CLOSE
+from fastdp.gpu.kernels.status import FOUND, HALTED, NO_LIST, NOT_HELD, TOO_CLOSE
 from fastdp.potential.compressed import scalar
 
 WARP = 32
@@ -100,7 +100,7 @@ def pair_kernels(real: Any, windowed: bool = False) -> SimpleNamespace:
         geometry = cuda.shared.array((GEOMETRY_ROWS, PADDED), real)
         interval = cuda.shared.array(WARP, types.int32)
         residue = cuda.shared.array(WARP, types.int32)
-        if status[HALTED] != 0 or status[FOUND] & OVERFLOW:
+        if status[HALTED] != 0 or status[FOUND] & NO_LIST:
             # Rows that are cut short are not to be read beyond their end.
             return
         i = first + cuda.blockIdx.x
@@ -209,7 +209,7 @@ def pair_kernels(real: Any, windowed: bool = False) -> SimpleNamespace:
         interval = cuda.shared.array(WARP, types.int32)
         neighbour = cuda.shared.array(WARP, types.int32)
         part = cuda.shared.array((FORCE_COLUMNS, PADDED), types.float64)
-        if status[HALTED] != 0 or status[FOUND] & OVERFLOW:
+        if status[HALTED] != 0 or status[FOUND] & NO_LIST:
             # Rows that are cut short are not to be read beyond their end.
             return
         i = first + cuda.blockIdx.x

@@ -46,6 +46,10 @@ class Reason(IntFlag):
 
 OVERFLOW, LOST, TOO_CLOSE, NOT_FINITE, TOO_HOT, NOT_HELD = (int(reason) for reason in Reason)
 
+NO_LIST = OVERFLOW | LOST
+"""Found where there is no list that could be used. Launches that look at these bits do not set them, so
+it does not matter what else their threads find meanwhile."""
+
 
 @cuda.jit
 def begin_evaluation(status):

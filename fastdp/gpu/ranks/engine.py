@@ -43,7 +43,6 @@ from fastdp.neighbours.selection import NeighbourLimit, Overflow
 from fastdp.parallel.decomposed_list import DecomposedList
 from fastdp.parallel.domain import Domain
 from fastdp.potential.base import Evaluation
-from fastdp.potential.compressed.closest_pair import closest_pair_error
 from fastdp.units import BOLTZMANN_EV_PER_K
 
 LONGEST_CHUNK = 50
@@ -274,7 +273,7 @@ class RanksEngine:
                 neighbours.build(state.positions)
                 own = None
                 if Reason.TOO_CLOSE in self._found_here:
-                    own = closest_pair_error(self._potential.model, neighbours, range(state.n_atoms))
+                    own = self._potential.too_close_error(neighbours)
                 communicator.raise_any(own)
         except SimulationError as error:
             return error

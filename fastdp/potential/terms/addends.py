@@ -24,8 +24,18 @@ def make_addends(terms: Sequence[Term], *, specified: bool, ranks: int = 1) -> l
     BackendError
         If a term cannot be shared by several ranks.
     """
-    pairs = [term for term in terms if isinstance(term, PairTerm)]
+    pairs = pair_terms(terms)
     addends: list[Addend] = []
     if pairs:
         addends.append(PairSum(pairs) if specified else FastPairSum(pairs))
     return [*addends, *(term.addend(ranks) for term in terms if not isinstance(term, PairTerm))]
+
+
+def pair_terms(terms: Sequence[Term]) -> tuple[PairTerm, ...]:
+    """Return those that are sums over pairs, which are evaluated together."""
+    return tuple(term for term in terms if isinstance(term, PairTerm))
+
+
+def terms_not_on_gpu(terms: Sequence[Term]) -> tuple[Term, ...]:
+    """Return those that have no kernels for a GPU."""
+    return tuple(term for term in terms if not term.on_gpu)

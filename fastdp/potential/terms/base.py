@@ -26,7 +26,15 @@ class Addend(Protocol):
 
 
 class Term(ABC):
-    """A term, made for the types of a model: numbers only, sent to other ranks as it is."""
+    """A term, made for the types of a model: numbers only, sent to other ranks as it is.
+
+    Attributes
+    ----------
+    on_gpu : bool
+        Whether there are kernels of it for a GPU.
+    """
+
+    on_gpu = False
 
     @property
     @abstractmethod
@@ -56,6 +64,8 @@ class Term(ABC):
 class PairTerm(Term):
     """E = ½ Σ_i Σ_j≠i φ_αβ(r_ij), for the types α and β of the atoms."""
 
+    on_gpu = True
+
     @abstractmethod
     def energy_and_slope(
         self, centre: NDArray[np.integer], neighbour: NDArray[np.integer], r: Array
@@ -84,6 +94,11 @@ class PairTerm(Term):
     def shortest(self) -> float:
         """Distance below which the term says nothing, Å."""
         return 0.0
+
+    @property
+    def label(self) -> str:
+        """What the term is called where it begins at a distance."""
+        return "term"
 
     @property
     @abstractmethod

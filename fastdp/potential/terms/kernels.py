@@ -11,17 +11,20 @@ import math
 import numpy as np
 from numba import njit, prange
 
+from fastdp.parallel.rebinding import rebound
 from fastdp.potential.terms import scalar
 
 BLOCK_ATOMS = 128
 """Atoms of a block: enough for a thread to be worth waking, few enough to balance."""
 
-TABLE_HEAD = 3
-"""Numbers of a table before its coefficients."""
-
-_switched_zbl = njit(cache=True, error_model="numpy")(scalar.switched_zbl)
-_cubic_piece = njit(cache=True, error_model="numpy")(scalar.cubic_piece)
-ZBL = scalar.ZBL
+_compiled = njit(cache=True, error_model="numpy")
+pair_energy_and_slope = _compiled(
+    rebound(
+        scalar.pair_energy_and_slope,
+        switched_zbl=_compiled(scalar.switched_zbl),
+        cubic_piece=_compiled(scalar.cubic_piece),
+    )
+)
 
 
 @njit(cache=True, error_model="numpy")
@@ -78,25 +81,6 @@ def nearest_squared(start, stop, positions, first, near, nearest):
             dz = positions[j, 2] - positions[i, 2]
             smallest = min(smallest, dx * dx + dy * dy + dz * dz)
         nearest[i] = smallest
-
-
-@njit(cache=True, error_model="numpy")
-def pair_energy_and_slope(kind, numbers, at, r):
-    """Return φ and dφ/dr of a term, whose numbers for this pair of types begin at `at`."""
-    if kind == ZBL:
-        return _switched_zbl(
-            r,
-            numbers[at],
-            numbers[at + 1],
-            numbers[at + 2],
-            numbers[at + 3],
-            numbers[at + 4],
-            numbers[at + 5],
-        )
-    u = (r - numbers[at]) * numbers[at + 1]
-    k = min(int(u), int(numbers[at + 2]) - 1)
-    c = at + TABLE_HEAD + 4 * k
-    return _cubic_piece(u - k, numbers[at + 1], numbers[c], numbers[c + 1], numbers[c + 2], numbers[c + 3])
 
 
 @njit(cache=True, error_model="numpy")

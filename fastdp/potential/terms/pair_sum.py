@@ -10,15 +10,35 @@ from numpy.typing import NDArray
 from fastdp.errors import PairTooCloseError
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation
+from fastdp.potential.close_pair import ClosePair, closest_pair
 from fastdp.potential.terms.base import Array, PairTerm
+from fastdp.potential.terms.packed import packed_terms
 from fastdp.potential.terms.short_list import ShortList
 
 PAIRS_AT_ONCE = 65536
 """Pairs that are processed together: some megabytes."""
 
 
+def closest_pair_of_terms(terms: Sequence[PairTerm], neighbours: VerletList) -> ClosePair:
+    """Return the pair that lies deepest below where a term begins.
+
+    Parameters
+    ----------
+    terms : sequence of PairTerm
+    neighbours : VerletList
+        Holds the positions.
+    """
+
+    def limits(centre: int, types: NDArray[np.integer], distances: Array) -> Array:
+        acts = [distances < term.reach[centre, types] for term in terms]
+        limits = [np.where(near, term.shortest, 0.0) for near, term in zip(acts, terms, strict=True)]
+        return np.max([np.zeros(len(types)), *limits], axis=0)
+
+    return closest_pair(neighbours, range(neighbours.n_atoms), limits)
+
+
 def too_close(neighbours: VerletList, i: int, extended: int, terms: Sequence[PairTerm]) -> PairTooCloseError:
-    """Return the error that names two atoms that are closer than a table begins.
+    """Return the error that names two atoms that are closer than a term begins, and the term.
 
     Parameters
     ----------
@@ -27,14 +47,16 @@ def too_close(neighbours: VerletList, i: int, extended: int, terms: Sequence[Pai
         Sorted atom, and extended atom that it sees.
     terms : sequence of PairTerm
     """
-    positions = neighbours.extended_positions
+    positions, types = neighbours.extended_positions, neighbours.extended_types
     distance = float(np.linalg.norm(positions[extended] - positions[i]))
     identifiers = neighbours.row_identifiers
     atoms = sorted((int(identifiers[i]), int(identifiers[neighbours.owner[extended]])))
-    limit = max(term.shortest for term in terms)
+    acting = [term for term in terms if distance < term.reach[types[i], types[extended]]]
+    term = max(acting or terms, key=lambda term: term.shortest)
     return PairTooCloseError(
-        f"atoms {atoms[0]} and {atoms[1]} are {distance:.4f} Å apart, and the table of pair energies begins "
-        f"at {limit:.4f} Å: give one that begins at a shorter distance, or check structure and time step",
+        f"atoms {atoms[0]} and {atoms[1]} are {distance:.4f} Å apart, and the {term.label} begins at "
+        f"{term.shortest:.4f} Å: give one that begins at a shorter distance, or check structure and time "
+        "step",
         atoms=atoms,
     )
 
@@ -133,16 +155,8 @@ class FastPairSum:
 
     def __init__(self, terms: Sequence[PairTerm]) -> None:
         self.terms = tuple(terms)
-        packed = [term.packed() for term in self.terms]
-        sizes = [numbers.size for numbers in packed]
-        self._numbers = np.concatenate([numbers.ravel() for numbers in packed])
-        self._offsets = np.cumsum([0, *sizes[:-1]]).astype(np.int64)
-        self._widths = np.array([numbers.shape[2] for numbers in packed], dtype=np.int64)
-        self._kinds = np.array([term.kind for term in self.terms], dtype=np.int64)
-        self._reach = np.stack([term.reach for term in self.terms])
-        self._shortest = np.array([term.shortest for term in self.terms])
+        self._packed = packed_terms(self.terms)
         self._short = ShortList()
-        self._farthest = self._reach.max(axis=0)
         self._energies, self._forces = np.zeros(0), np.zeros((0, 3))
         self._virials, self._closest = np.zeros((0, 9)), np.zeros((0, 2), np.int64)
 
@@ -155,7 +169,8 @@ class FastPairSum:
         """Add to energies, forces and, if wanted, the virial of `result`; as `PairSum.add`."""
         from fastdp.potential.terms import kernels
 
-        self._short.prepare(neighbours, self._farthest)
+        packed = self._packed
+        self._short.prepare(neighbours, packed.farthest)
         n = neighbours.n_atoms
         n_blocks = -(-n // kernels.BLOCK_ATOMS)
         if n != len(self._energies):
@@ -169,13 +184,13 @@ class FastPairSum:
             neighbours.extended_types,
             self._short.first,
             self._short.near,
-            self._kinds,
-            self._offsets,
-            self._widths,
-            self._numbers,
-            self._reach,
-            self._reach.max(axis=0) ** 2,
-            self._shortest,
+            packed.kinds,
+            packed.offsets,
+            packed.widths,
+            packed.numbers,
+            packed.reach,
+            packed.farthest**2,
+            packed.shortest,
             virial,
             energies,
             forces,

@@ -1,7 +1,7 @@
 """Scalar physics of pair terms, as plain Python functions.
 
 Written once; each backend compiles them (`numba.njit` on the CPU, `numba.cuda.jit(device=True)` on a GPU).
-Kept free of arrays for that reason.
+Kept free of library calls for that reason; of arrays, they only read elements.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ import math
 
 ZBL, TABLE = range(2)
 """Which function a pair term is, by number, for kernels."""
+
+TABLE_HEAD = 3
+"""Numbers of a table before its coefficients."""
 
 # Of the universal screening function, J. F. Ziegler, J. P. Biersack, U. Littmark, The Stopping and Range of
 # Ions in Solids, Pergamon (1985): amplitudes, and exponents in units of the screening length.
@@ -64,3 +67,33 @@ def cubic_piece(t, inverse_spacing, c0, c1, c2, c3):
         eV.
     """
     return c0 + t * (c1 + t * (c2 + t * c3)), inverse_spacing * (c1 + t * (2.0 * c2 + t * 3.0 * c3))
+
+
+def pair_energy_and_slope(kind, numbers, at, r):
+    """Return φ and dφ/dr of a term.
+
+    Parameters
+    ----------
+    kind : int
+        Which function it is.
+    numbers : (n,) float64
+        As `PackedTerms` has them.
+    at : int
+        Where those of this pair of types begin.
+    r : float
+        Å, not below where the term begins, and within its reach.
+    """
+    if kind == ZBL:
+        return switched_zbl(
+            r,
+            numbers[at],
+            numbers[at + 1],
+            numbers[at + 2],
+            numbers[at + 3],
+            numbers[at + 4],
+            numbers[at + 5],
+        )
+    u = (r - numbers[at]) * numbers[at + 1]
+    k = min(int(u), int(numbers[at + 2]) - 1)
+    c = at + TABLE_HEAD + 4 * k
+    return cubic_piece(u - k, numbers[at + 1], numbers[c], numbers[c + 1], numbers[c + 2], numbers[c + 3])

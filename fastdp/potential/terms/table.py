@@ -57,6 +57,11 @@ class TableTerm(PairTerm):
         """First distance of the table, Å."""
         return self.table.start
 
+    @property
+    def label(self) -> str:
+        """What the table is called."""
+        return f"table of pair energies {Path(self.source).name}"
+
     def energy_and_slope(
         self, centre: NDArray[np.integer], neighbour: NDArray[np.integer], r: Array
     ) -> tuple[Array, Array]:
