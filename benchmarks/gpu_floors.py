@@ -131,6 +131,11 @@ def _contract(a: Any, _: Density) -> tuple[float, float]:
     )
 
 
+def _place(a: Any, _: Density) -> tuple[float, float]:
+    n = 0 if a.only_at_build else a.stop - a.start
+    return 12.0 * n, 64.0 * n
+
+
 NOTHING = _atoms(0, 0)
 """Of the kernels that build the list, in a step that does not."""
 
@@ -149,7 +154,7 @@ COUNTS: dict[str, tuple[str, Count]] = {
     "contract": ("elementwise", _contract),
     "split": ("elementwise", lambda a, _: (a.batch * a.n * a.width, 12 * a.batch * a.n * a.width)),
     "check_displacement": ("list", _atoms(48, 8)),
-    "place": ("list", lambda a, _: (0, 0) if a.only_at_build else (3 * a.n, 76 * a.n)),
+    "place": ("list", _place),
     "kick_and_drift": ("motion", _atoms(5 * 24 + 8, 12)),
     "kick_and_measure": ("motion", _atoms(3 * 24 + 24, 14)),
     "scale_velocities": ("motion", _atoms(48, 3)),

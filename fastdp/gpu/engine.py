@@ -11,7 +11,7 @@ from fastdp.dynamics.engine import StepLog
 from fastdp.dynamics.integrator import Integrator
 from fastdp.dynamics.state import State
 from fastdp.errors import SimulationError
-from fastdp.gpu.device.base import Action, DeviceArray
+from fastdp.gpu.device.base import Action, DeviceArray, run_all
 from fastdp.gpu.device_motion import Bodies, DeviceMotion, energy_masses, inverse_masses
 from fastdp.gpu.kernels import motion as kernels
 from fastdp.gpu.kernels.status import BEYOND, BUILDS, HALTED, STEP, Reason, end_evaluation
@@ -206,11 +206,13 @@ class DeviceEngine:
             finally:
                 device.reads_forbidden = False
             word = device.read(status)
-            if not self._system.make_room(word):
+            if not self._system.lacks_room(word):
                 break
+            # What was recorded holds on to the rows that were too short.
+            self._steps = {}
+            self._system.make_room(word)
             # Back to the start, and the very same list again, with longer rows.
             self._copy(self._moving, self._saved)
-            self._steps = {}
             self._build_list()
         else:
             raise SimulationError(
@@ -298,16 +300,15 @@ class DeviceEngine:
         neighbours = self._system.neighbours
         while True:
             self._run(kernels.ask_for_list, (neighbours.status,))
-            for action in neighbours.build_actions():
-                action()
+            run_all(neighbours.build_actions())
             self._run(end_evaluation, (neighbours.status,))
             word = self._device.read(neighbours.status)
-            if not self._system.make_room(word):
+            if not self._system.lacks_room(word):
                 # That was no build of a step.
                 self._builds += 1
                 return
-            # What was recorded reads the rows that were too short.
             self._steps = {}
+            self._system.make_room(word)
             self._run(kernels.begin_chunk, (neighbours.status,))
 
     def _step(self, virial: bool) -> Action:

@@ -52,6 +52,13 @@ class CellGeometry:
         return int(np.prod(self.counts[layout.CELLS].astype(np.int64)))
 
     @property
+    def height(self) -> float:
+        """How thick the system is across the layers of the third direction, Å."""
+        reciprocal = self.table[layout.RECIPROCAL : layout.RECIPROCAL + 3, 2]
+        extent = self.counts[layout.CELLS, 2] / self.table[layout.SCALE, 2]
+        return float(extent / np.linalg.norm(reciprocal))
+
+    @property
     def index_mask(self) -> int:
         """Selects the atom of an entry of the neighbour list."""
         return (1 << self.index_bits) - 1

@@ -13,8 +13,8 @@ from fastdp.gpu.kinds import Kinds
 from fastdp.gpu.rooms import Rooms
 from fastdp.gpu.selection import SelectionCounts
 
-PLACES_AT_ONCE = 32
-"""Rows grow by as much as a warp takes at a time."""
+PLACES_AT_ONCE = 8
+"""Rows begin where one of the 32 bytes that memory is read by does."""
 
 SPARE = 1.15
 """Rows are made longer than the longest by this factor, so that fluctuations do not outgrow them at once."""
@@ -85,8 +85,7 @@ class DeviceNeighbours:
         self._table = rooms.holding("geometry", geometry.table)
         self._counts = rooms.holding("cells", geometry.counts)
         self._key = rooms.zeros("key", n, np.int32)
-        self._shift = rooms.empty("shift", (n, 3), np.float64)
-        self._sorted_shift = rooms.empty("sorted shift", (n, 3), np.float64)
+        self._moved = rooms.zeros("moved", (n, 3), np.int32)
         self._population = rooms.zeros("population", self._n_keys, np.int32)
         self._totals = rooms.zeros("totals", n_tiles + 1, np.int32)
         self._starts = rooms.zeros("starts", self._n_keys + 1, np.int32)
@@ -99,6 +98,8 @@ class DeviceNeighbours:
         """Make rows for `longest` neighbours and some more; the list must be built anew."""
         capacity = -(-int(SPARE * longest + 1) // PLACES_AT_ONCE) * PLACES_AT_ONCE
         self.capacity = max(capacity, PLACES_AT_ONCE)
+        # The memory may be needed.
+        self.__dict__.pop("rows", None)
         self.rows = self._rooms.zeros("rows", (self.n_atoms, self.capacity), np.int32)
 
     def forget(self) -> None:
@@ -150,7 +151,7 @@ class DeviceNeighbours:
                 self.kinds.of,
                 self.positions_at_build,
                 self._key,
-                self._shift,
+                self._moved,
                 self._population,
             ),
             launch(cell_list.sum_tiles, *scan, (status, self._n_keys, self._population, self._totals)),
@@ -162,7 +163,6 @@ class DeviceNeighbours:
             ),
             self._elements(cell_list.scatter, n, self._key, self._starts, self._population, self.order),
             self._elements(cell_list.sort_within_cells, self._n_keys, self._starts, self.order),
-            self._elements(cell_list.settle, n, self.order, self._shift, self._sorted_shift),
             self._place(True, 0, n),
             launch(
                 rows.fill_rows,
@@ -207,8 +207,9 @@ class DeviceNeighbours:
                 int(at_build),
                 start,
                 stop,
+                self._table,
                 self.order,
-                self._sorted_shift,
+                self._moved,
                 self.positions_at_build if at_build else self.positions,
                 self.sorted_positions,
             ),

@@ -23,17 +23,17 @@ class TileArrays:
 
     Attributes
     ----------
-    moments : (n_atoms, 4, n_types·N)
-        M of all atoms; the tile's part is replaced by Q = ∂E/∂M.
-    energies : (n_atoms,) float64
-        In the input's order, eV.
+    moments : (tile size, 4, n_types·N)
+        M of the tile's atoms; replaced by Q = ∂E/∂M.
+    energies : (n_atoms,) float64 or None
+        In the input's order, eV; None if they are known.
     atom_of : (n_atoms,) int32
         Input index of each sorted atom.
     status : (SIZE,) int32
     """
 
     moments: DeviceArray
-    energies: DeviceArray
+    energies: DeviceArray | None
     atom_of: DeviceArray
     status: DeviceArray
 
@@ -73,8 +73,7 @@ class _Network:
         n, q, m = tile.size, centre.rank, centre.axis
         size = n * largest_factor(centre) if model.products == "tf32x3" else 0
         self._halves = (self._take(size), self._take(size))
-        moments = arrays.moments[tile.start : tile.stop]
-        scalar, vector = moments[:, 0], moments[:, 1:].transpose(1, 0, 2)
+        scalar, vector = arrays.moments[:, 0], arrays.moments[:, 1:].transpose(1, 0, 2)
         tau, d_tau = self._take(4, n, q), self._take(4, n, q)
         axis, d_axis = self._take(4, n, m), self._take(4, n, m)
 
@@ -90,15 +89,9 @@ class _Network:
             self._products.product, centre.width, centre.left_of, centre.right_of, tau, right, descriptor
         )
         output = self._network(centre, descriptor, gradient)
-        grid, block = device.elements(n)
-        self.actions.append(
-            device.launch(
-                self._layers.store_energies,
-                grid,
-                block,
-                (arrays.status, n, tile.start, centre.bias, output, arrays.atom_of, arrays.energies),
-            )
-        )
+        if arrays.energies is not None:
+            arguments = (arrays.status, n, tile.start, centre.bias, output, arrays.atom_of, arrays.energies)
+            self.actions.append(device.launch(self._layers.store_energies, *device.elements(n), arguments))
         if centre.axis_matrix is None:
             self._rows(
                 self._products.triangle_backward, q, q, centre.place_of, tau, gradient, d_tau, own=True

@@ -38,25 +38,22 @@ class DevicePairTerms:
     n_terms: int
     arrays: tuple[DeviceArray, ...]
 
-    def actions(
-        self, system: DeviceSystem, virials: DeviceArray, first: int, last: int, *, virial: bool
-    ) -> list[Action]:
-        """Return what adds the terms to energies and forces of the own atoms of some stages.
+    def action(
+        self, system: DeviceSystem, virials: DeviceArray, start: int, stop: int, *, virial: bool
+    ) -> Action:
+        """Return what adds the terms to energies and forces of some atoms.
 
         Parameters
         ----------
         system : DeviceSystem
-        virials : (n_atoms, 9) float64
-            Of its atoms, eV; added to where wanted.
-        first, last : int
-            Stages first … last − 1; ghosts among them get nothing.
+        virials : (≥ stop − start, 9) float64
+            Of these atoms, eV; added to where wanted.
+        start, stop : int
+            Sorted atoms, own ones: ghosts get nothing.
         virial : bool
             Whether that is wanted.
         """
         neighbours, kinds = system.neighbours, system.neighbours.kinds
-        start, stop = (int(kinds.start[min(s, kinds.own_stages) * kinds.n_types]) for s in (first, last))
-        if start == stop:
-            return []
         arguments = (
             neighbours.status,
             start,
@@ -76,7 +73,7 @@ class DevicePairTerms:
             system.forces,
             virials,
         )
-        return [system.device.launch(add_pair_terms, stop - start, WARP, arguments)]
+        return system.device.launch(add_pair_terms, stop - start, WARP, arguments)
 
 
 def upload_pair_terms(device: Device, terms: Sequence[PairTerm]) -> DevicePairTerms | None:

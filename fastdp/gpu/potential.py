@@ -10,18 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdp.errors import NonFiniteError, PairTooCloseError
-from fastdp.gpu.device.base import Action, Device
+from fastdp.gpu.device.base import Action, Device, run_all
 from fastdp.gpu.kernels.status import HALTED, Reason, begin_evaluation, end_evaluation
 from fastdp.gpu.layout import DeviceModel, Products, upload_model
 from fastdp.gpu.pair_terms import too_close_error, upload_pair_terms
-from fastdp.gpu.system import Boundaries, DeviceSystem
+from fastdp.gpu.system import BYTES_PER_ATOM_OF_A_RUN, Boundaries, DeviceSystem
+from fastdp.gpu.windows import HELD
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation, Potential, Precision
 from fastdp.potential.compressed.compressed_model import CompressedModel
 from fastdp.potential.terms.base import PairTerm
-
-BYTES_PER_ATOM_OF_A_RUN = 24 + 2 * 8 + 4 * 24 + 12
-"""Velocities, masses, and the saved start of a chunk: see `DeviceEngine.bytes`."""
 
 PRODUCTS = "gpu_products"
 """Among the arrays of a checkpoint."""
@@ -223,16 +221,16 @@ class CudaPotential(Potential):
         device = system.device
         device.write(system.neighbours.positions, positions)
         while True:
-            for action in self._evaluation(system, virial):
-                action()
+            run_all(self._evaluation(system, virial))
             status = device.read(system.neighbours.status)
             if status[HALTED] == 0:
                 return
             device.fill(system.neighbours.status, 0)
             system.neighbours.forget()
-            if not system.make_room(status):
+            if not system.lacks_room(status):
                 raise self._error(Reason(int(status[HALTED])), neighbours)
             self._actions = {}
+            system.make_room(status)
 
     def _add_up(self, system: DeviceSystem, result: Evaluation, virial: bool) -> None:
         result.energy = float(result.atomic_energies.sum())
@@ -266,12 +264,14 @@ class CudaPotential(Potential):
             return []
         system = self._system
         needed = system.bytes + system.n_atoms * BYTES_PER_ATOM_OF_A_RUN
-        total = self.device.memory()[1]
+        free, total = self.device.memory()
         line = (
             f"GPU memory: about {needed / 2**20:.0f} MiB of {total / 2**20:.0f} MiB ({self.device.name}), "
             f"{(needed - system.fixed_bytes) / system.n_atoms / 1000:.3g} kB for each atom"
         )
-        if needed > total:
+        if system.window_pieces > 1:
+            line += f", with the gradient of {HELD} of {system.window_pieces} parts of the system at a time"
+        if needed > free + system.bytes:
             smaller = "" if self.precision == "mixed" else 'precision = "mixed" or '
             line += f': that is too much; use fewer atoms, {smaller}backend = "cpu"'
         return [line]

@@ -10,14 +10,18 @@ from numpy.typing import NDArray
 from fastdp.gpu.device.base import Action, Device, DeviceArray
 from fastdp.gpu.geometry import cell_geometry
 from fastdp.gpu.kernels import reductions
-from fastdp.gpu.kernels.pairs import WARP, pair_kernels
+from fastdp.gpu.kernels.pairs import PLACE_COLUMNS, WARP, pair_kernels
 from fastdp.gpu.kernels.status import HALTED, LARGEST_ROW, Reason
 from fastdp.gpu.kinds import Kinds, kind_start
 from fastdp.gpu.layout import DeviceModel
 from fastdp.gpu.neighbours import DeviceNeighbours, expected_neighbours
 from fastdp.gpu.network import TileArrays, network_actions
 from fastdp.gpu.rooms import Rooms
-from fastdp.gpu.tiles import arena_size, cut_into_tiles
+from fastdp.gpu.tiles import Tile, arena_size, cut_for_sums, cut_into_tiles
+from fastdp.gpu.windows import FEWEST, RESERVE, Target, Window, most_pieces, sliding_window
+
+BYTES_PER_ATOM_OF_A_RUN = 24 + 2 * 8 + 4 * 24 + 12
+"""Velocities, masses, and the saved start of a chunk: see `DeviceEngine.bytes`."""
 
 
 @dataclass(frozen=True)
@@ -88,16 +92,19 @@ class DeviceSystem:
         self.model = model
         self.neighbours = neighbours
         n = neighbours.n_atoms
+        self._rooms = rooms
         self.tiles = cut_into_tiles(neighbours.kinds.own_groups(), model)
+        self._pieces = cut_for_sums(self.tiles, neighbours.kinds)
         self.energies = rooms.zeros("energies", n, np.float64)
         self.forces = rooms.zeros("forces", (n, 3), np.float64) if forces is None else forces
         self.virial = rooms.zeros("virial", 9, np.float64)
-        # Q of ghosts stays zero: what they get is what the atoms of this rank do to them. And where the first
-        # list cannot be used, Q and virials are read although nothing has been put there.
-        self._q = rooms.zeros("Q", (n, 4, model.columns), model.dtype)
         self._arena = rooms.empty("arena", arena_size(self.tiles, model), model.dtype)
-        self._virials = rooms.zeros("virials", (n, 9), np.float64)
-        self._virial_parts = rooms.empty("parts of the virial", (device.sums()[0], 9), np.float64)
+        longest = max((piece.stop - piece.start for piece in self._pieces), default=0)
+        # Where the first list cannot be used, these are read although nothing has been put there.
+        self._virials = rooms.zeros("virials", (longest, 9), np.float64)
+        blocks = device.sums()[0]
+        self._virial_parts = rooms.empty("parts of the virial", (len(self._pieces) * blocks, 9), np.float64)
+        self._hold_q(self._pieces_of_a_window())
 
     @classmethod
     def of(
@@ -150,7 +157,12 @@ class DeviceSystem:
     @property
     def fixed_bytes(self) -> int:
         """Memory that hardly grows with the number of atoms."""
-        return self._arena.nbytes
+        return self._arena.nbytes + self._virials.nbytes
+
+    @property
+    def window_pieces(self) -> int:
+        """Pieces that Q is made in, HELD of which are there at a time; 1 if it is there for all atoms."""
+        return 1 if self._window is None else len(self._window.passes)
 
     def actions(self, *, virial: bool) -> list[Action]:
         """Return what evaluates energy and forces at the positions that the device holds.
@@ -160,97 +172,154 @@ class DeviceSystem:
         virial : bool
             Whether the virial is wanted too.
         """
-        return [
-            *self.neighbours.actions(),
-            *self.energy_actions(),
-            *self.force_actions(0, self.neighbours.kinds.stages, virial=virial),
-            *(self.virial_actions() if virial else ()),
-        ]
+        actions = self.neighbours.actions()
+        if self._window is None:
+            actions += self.energy_actions()
+            actions += self.force_actions(0, self.neighbours.kinds.stages, virial=virial)
+        else:
+            for number, one in enumerate(self._window.passes):
+                for tile, row, again in one.tiles:
+                    actions += self._tile_actions(tile, row, again=again)
+                for target in one.targets:
+                    actions += self._gather(target, self._places[number], virial)
+        return [*actions, *(self.virial_actions() if virial else ())]
 
     def energy_actions(self, stage: int | None = None) -> list[Action]:
         """Return what makes energies and Q of the own atoms of one stage, by default of all."""
-        kernels = pair_kernels(self.model.real)
-        arrays = TileArrays(self._q, self.energies, self.neighbours.order, self.neighbours.status)
-        shared = 4 * self.model.n_functions * self.model.dtype.itemsize
-        actions = []
-        for tile in self.tiles:
-            if stage is not None and tile.stage != stage:
-                continue
-            actions.append(
-                self.device.launch(
-                    kernels.moments,
-                    tile.size,
-                    WARP,
-                    (
-                        self.neighbours.status,
-                        tile.start,
-                        tile.centre_type,
-                        *self._pair_arguments(),
-                        self._q,
-                    ),
-                    shared,
-                )
-            )
-            actions += network_actions(self.device, self.model, tile, self._arena, arrays)
-        return actions
+        return [
+            action
+            for tile in self.tiles
+            if stage is None or tile.stage == stage
+            for action in self._tile_actions(tile, tile.start)
+        ]
 
     def force_actions(self, first: int, last: int, *, virial: bool) -> list[Action]:
         """Return what makes forces on the atoms of stages first … last − 1, from Q of all.
 
         Further terms follow, which add to the energies of these atoms, too.
         """
-        kernels = pair_kernels(self.model.real)
-        actions = [
-            self.device.launch(
-                kernels.forces,
-                group.stop - group.start,
-                WARP,
-                (
-                    self.neighbours.status,
-                    group.start,
-                    group.type,
-                    int(virial),
-                    *self._pair_arguments(),
-                    self._q,
-                    self.neighbours.order,
-                    self.forces,
-                    self._virials,
-                ),
-            )
+        return [
+            action
             for group in self.neighbours.kinds.groups(first, last)
+            for action in self._gather(
+                Target(group.start, group.stop, group.type, group.start), self._places[0], virial
+            )
         ]
-        if self.model.terms is not None:
-            actions += self.model.terms.actions(self, self._virials, first, last, virial=virial)
-        return actions
 
     def virial_actions(self) -> list[Action]:
         """Return what sums the virial of all atoms, ghosts among them."""
         grid, block = self.device.sums()
-        status = self.neighbours.status
-        return [
-            self.device.launch(
-                reductions.partial_sums,
-                grid,
-                block,
-                (status, self.n_atoms, 9, self._virials, self._virial_parts),
-            ),
-            self.device.launch(
-                reductions.finish_sums, 1, block, (status, grid, 9, self._virial_parts, self.virial)
-            ),
-        ]
+        status, rows = self.neighbours.status, len(self._pieces) * grid
+        arguments = (status, rows, 9, self._virial_parts, self.virial)
+        return [self.device.launch(reductions.finish_sums, 1, block, arguments)]
 
-    def make_room(self, status: NDArray[np.int32]) -> bool:
-        """Make rows longer if that is all that is wrong; return whether it was. Actions are to be made anew.
+    def _tile_actions(self, tile: Tile, row: int, *, again: bool = False) -> list[Action]:
+        """Return what makes energies and Q of a tile, the latter from a row on; `again`: Q alone."""
+        status = self.neighbours.status
+        q = self._q[row : row + tile.size]
+        moments = self.device.launch(
+            pair_kernels(self.model.real).moments,
+            tile.size,
+            WARP,
+            (status, tile.start, tile.centre_type, *self._pair_arguments(), q),
+            4 * self.model.n_functions * self.model.dtype.itemsize,
+        )
+        arrays = TileArrays(q, None if again else self.energies, self.neighbours.order, status)
+        return [moments, *network_actions(self.device, self.model, tile, self._arena, arrays)]
+
+    def _gather(self, target: Target, places: DeviceArray, virial: bool) -> list[Action]:
+        """Return what makes forces on some atoms; the virial piece by piece, each with sums of its own."""
+        if not virial:
+            return self._force_actions(target, places, False)
+        grid, block = self.device.sums()
+        status, actions = self.neighbours.status, []
+        for number, piece in enumerate(self._pieces):
+            if target.start <= piece.start < target.stop:
+                shift = target.row - target.start
+                part = Target(piece.start, piece.stop, target.type, piece.start + shift)
+                sums = self._virial_parts[number * grid : (number + 1) * grid]
+                arguments = (status, piece.stop - piece.start, 9, self._virials, sums)
+                actions += [
+                    *self._force_actions(part, places, True),
+                    self.device.launch(reductions.partial_sums, grid, block, arguments),
+                ]
+        return actions
+
+    def _force_actions(self, target: Target, places: DeviceArray, virial: bool) -> list[Action]:
+        """Return what makes forces on some atoms; further terms follow, which add to energies, too."""
+        terms, start, stop = self.model.terms, target.start, target.stop
+        gather = self.device.launch(
+            pair_kernels(self.model.real, windowed=self._window is not None).forces,
+            target.stop - target.start,
+            WARP,
+            (
+                self.neighbours.status,
+                target.start,
+                target.row,
+                target.type,
+                int(virial),
+                *self._pair_arguments(),
+                self._q,
+                places,
+                self.neighbours.order,
+                self.forces,
+                self._virials,
+            ),
+        )
+        if terms is None or start >= self.neighbours.kinds.n_own:
+            return [gather]
+        return [gather, terms.action(self, self._virials, start, stop, virial=virial)]
+
+    def _pieces_of_a_window(self) -> int:
+        """Return 1 if there is memory for Q of all atoms, else as many pieces as can be."""
+        kinds = self.neighbours.kinds
+        numbers = 4 * self.model.columns * self.model.dtype.itemsize
+        needed = kinds.n_atoms * (numbers + BYTES_PER_ATOM_OF_A_RUN) + RESERVE
+        # Ghosts are no layers of the same system.
+        if kinds.stages > 1 or needed <= self.device.memory()[0]:
+            return 1
+        return most_pieces(self.tiles, self.neighbours.geometry.height, self.neighbours.reach)
+
+    def _hold_q(self, pieces: int) -> None:
+        """Make room for Q of all atoms, or of those in a window; the latter with FEWEST pieces or more."""
+        n_types, kinds = self.model.n_types, self.neighbours.kinds
+        self._window: Window | None = None
+        if pieces >= FEWEST:
+            self._window = sliding_window(self.tiles, n_types, pieces)
+        window = self._window
+        rows = kinds.n_atoms if window is None else window.rows
+        places = np.zeros((1, n_types, 1, PLACE_COLUMNS), np.int64)
+        if window is not None:
+            places = np.stack([one.places for one in window.passes])
+        # The memory may be needed.
+        self.__dict__.pop("_q", None)
+        self._places = self._rooms.holding("places", places)
+        # Q of ghosts stays zero: what they get is what the atoms of this rank do to them. And where the first
+        # list cannot be used, Q is read although nothing has been put there.
+        self._q = self._rooms.zeros("Q", (rows, 4, self.model.columns), self.model.dtype)
+
+    def lacks_room(self, status: NDArray[np.int32]) -> bool:
+        """Return whether rows are too short, or the window too narrow, and nothing else is wrong.
 
         Parameters
         ----------
         status : (SIZE,) int32
             As read from the device.
         """
-        if status[HALTED] != Reason.OVERFLOW:
-            return False
-        self.neighbours.reserve(int(status[LARGEST_ROW]))
-        return True
+        return status[HALTED] in (Reason.OVERFLOW, Reason.NOT_HELD)
+
+    def make_room(self, status: NDArray[np.int32]) -> None:
+        """Make rows longer, or the window wider. Actions are to be made anew, and the old dropped before.
+
+        Parameters
+        ----------
+        status : (SIZE,) int32
+            Of which `lacks_room` says so.
+        """
+        if status[HALTED] == Reason.NOT_HELD:
+            self._hold_q(self.window_pieces // 2)
+        else:
+            self.neighbours.reserve(int(status[LARGEST_ROW]))
 
     def _pair_arguments(self) -> tuple[object, ...]:
         model, neighbours = self.model, self.neighbours

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from fastdp.gpu.arena import ALIGNMENT
-from fastdp.gpu.kinds import Group
+from fastdp.gpu.kinds import Group, Kinds
 from fastdp.gpu.layout import DeviceCentre, DeviceModel, Products
 
 LARGEST_ARENA = 256 * 2**20
@@ -85,3 +85,12 @@ def cut_into_tiles(groups: Iterable[Group], model: DeviceModel) -> tuple[Tile, .
         edges = group.start + (n * np.arange(count + 1)) // count
         tiles += [Tile(int(a), int(b), group.type, group.stage) for a, b in pairwise(edges)]
     return tuple(tiles)
+
+
+def cut_for_sums(tiles: Sequence[Tile], kinds: Kinds) -> tuple[Group, ...]:
+    """Return pieces of all atoms over which sums are made: tiles, and as many ghosts at most."""
+    pieces = [Group(tile.start, tile.stop, tile.centre_type, tile.stage) for tile in tiles]
+    for group in kinds.groups(kinds.own_stages):
+        for start in range(group.start, group.stop, LARGEST_TILE):
+            pieces.append(Group(start, min(start + LARGEST_TILE, group.stop), group.type, group.stage))
+    return tuple(pieces)

@@ -43,6 +43,8 @@ SAME_VALUE = {
 EITHER_VALUE = {
     # Only NO_LIST is looked at, and these threads set only TOO_CLOSE.
     ("moments", "status", FOUND),
+    # Likewise; these set only NOT_HELD.
+    ("forces", "status", FOUND),
     # OVERFLOW, which is what these threads set, is masked.
     ("fill_rows", "status", FOUND),
     # The largest is found whether or not a thread sees that it need not try.

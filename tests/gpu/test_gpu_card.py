@@ -107,3 +107,16 @@ def test_memory_and_time(card: Card) -> None:
     into = card.staging((2, 3), np.float64)
     assert card.read(other, into) is into
     np.testing.assert_array_equal(into, np.arange(6.0).reshape(2, 3))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int64])
+@pytest.mark.parametrize("value", [0, 3, np.nan])
+def test_filling_compiles_nothing(card: Card, dtype: type, value: float) -> None:
+    if np.isnan(value) and np.dtype(dtype).kind != "f":
+        return
+    array = card.upload(np.ones((4, 3), dtype))
+    card.fill(array[1:3], value)
+    expected = np.ones((4, 3), dtype)
+    expected[1:3] = value
+    np.testing.assert_array_equal(card.read(array), expected)
+    card.fill(array[4:], value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +27,8 @@ from fastdp.dynamics.state import State
 from fastdp.errors import NonFiniteError, PairTooCloseError, RunawayTemperatureError, SimulationError
 from fastdp.gpu.device.base import Device
 from fastdp.gpu.engine import DeviceEngine
-from fastdp.gpu.potential import BYTES_PER_ATOM_OF_A_RUN, CudaPotential
+from fastdp.gpu.potential import CudaPotential
+from fastdp.gpu.system import BYTES_PER_ATOM_OF_A_RUN
 from fastdp.neighbours.selection import NeighbourLimit
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.output.checkpoint import load_latest
@@ -187,6 +190,34 @@ def test_a_chunk_is_replayed_with_longer_rows(device: Device, monkeypatch: pytes
     np.testing.assert_array_equal(short.velocities, long.velocities)
     np.testing.assert_array_equal(first.potential_energy, second.potential_energy)
     np.testing.assert_array_equal(first.bath_energy, second.bath_energy)
+
+
+@pytest.mark.parametrize("at", ["start", "step"])
+def test_rows_that_were_too_short_are_gone_before_longer_ones_are_made(
+    device: Device, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """Rows take much of a large system's memory: there is no room for both."""
+    monkeypatch.setattr("fastdp.gpu.neighbours.PLACES_AT_ONCE", 1)
+    monkeypatch.setattr("fastdp.gpu.neighbours.SPARE", 1.0)
+    monkeypatch.setattr("fastdp.gpu.system.expected_neighbours", lambda *_: 2 if at == "step" else 0)
+    engine, state, evaluation = engine_of(device, collapsing(), skin=0.3)
+    state.velocities[-2:, 0] = (-1000.0, 1000.0)
+    engine.hold(state)
+    rows = weakref.ref(engine._system.neighbours._rooms._kept["rows"].raw)
+    seen: list[bool] = []
+    empty = device.empty
+
+    def watched(shape, dtype):
+        if dtype == np.int32 and shape == engine._system.neighbours.capacity * state.n_atoms:
+            gc.collect()
+            seen.append(rows() is None)
+        return empty(shape, dtype)
+
+    monkeypatch.setattr(device, "empty", watched)
+    engine.load(state, evaluation, make_integrator(NVE), 1e8)
+    assert seen == ([] if at == "step" else [True])
+    engine.advance(4, virial=True)
+    assert seen[0]
 
 
 def narrow_watch(cutoff: float) -> OverflowWatch:

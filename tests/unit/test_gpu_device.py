@@ -33,6 +33,18 @@ def test_importing_the_engine_needs_neither_cupy_nor_a_driver() -> None:
     subprocess.run([sys.executable, "-P", "-c", code], check=True, env=environment)
 
 
+def test_numpy_has_the_names_that_the_compiler_asks_for() -> None:
+    """Of which NumPy 2.5 has dropped one."""
+    code = (
+        "import numpy as np\n"
+        "vars(np).pop('row_stack', None)\n"
+        "import fastdp.gpu.device.card\n"
+        "assert vars(np)['row_stack']([[1], [2]]).shape == (2, 1)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_ENABLE_CUDASIM"}
+    subprocess.run([sys.executable, "-P", "-c", code], check=True, env=environment)
+
+
 def structure_of(atoms, names) -> Structure:
     return Structure(
         symbols=tuple(names[t] for t in atoms.types),

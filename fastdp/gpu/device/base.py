@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 Action = Callable[[], None]
+
+
+def run_all(actions: Sequence[Action]) -> None:
+    """Do actions one after the other, and hold on to none of them: they hold on to memory."""
+    for action in actions:
+        action()
 
 
 def do_nothing() -> None:

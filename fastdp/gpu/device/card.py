@@ -111,9 +111,18 @@ class Card(CardGeometry, Device):
         target.raw.data.copy_from_device_async(source.raw.data, source.nbytes, self._stream)
 
     def fill(self, target: DeviceArray, value: float) -> None:
-        """Set all elements."""
-        with self._stream:
-            target.raw.fill(value)
+        """Set all elements of contiguous memory.
+
+        Zeros and NaN, which is all that steps need, go without a kernel of CuPy's: those are compiled at
+        run time, and want headers of CUDA that may not be there.
+        """
+        if target.nbytes == 0:
+            return
+        if value == 0 or np.isnan(value):
+            byte = 0 if value == 0 else 0xFF
+            target.raw.data.memset_async(byte, target.nbytes, self._stream)
+        else:
+            self.write(target, np.full(target.shape, value, target.dtype))
 
     def launch(
         self, kernel: Any, grid: int, block: int, arguments: tuple[Any, ...], shared: int = 0

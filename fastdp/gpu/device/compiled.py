@@ -27,7 +27,16 @@ import fastdp
 LARGEST_NUMBER = 512
 """Entries that are kept, of some ten kilobytes each; the oldest go first."""
 
-COMPILERS = ("numba", "numba-cuda", "llvmlite", "nvidia-cuda-nvcc-cu12", "nvidia-cuda-nvcc", "cuda-core")
+COMPILERS = (
+    "numba",
+    "numba-cuda",
+    "llvmlite",
+    "cuda-core",
+    "nvidia-cuda-nvcc-cu12",
+    "nvidia-nvvm",
+    "nvidia-nvjitlink-cu12",
+    "nvidia-nvjitlink",
+)
 """Packages that machine code may depend on, where they are installed."""
 
 

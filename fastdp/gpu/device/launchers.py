@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from typing import Any, Protocol
+from functools import cache
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -142,11 +143,18 @@ def signature_of(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     for value in arguments:
         raw = value.raw if isinstance(value, DeviceArray) else value
         if hasattr(raw, "shape") and hasattr(raw, "strides") and raw.shape != ():
-            layout: Any = "C" if raw.flags.c_contiguous else "A"
-            found.append(numba.types.Array(numba.from_dtype(raw.dtype), raw.ndim, layout))
+            found.append(_array_type(raw.dtype, raw.ndim, "C" if raw.flags.c_contiguous else "A"))
         else:
             found.append(numba.float64 if isinstance(raw, float) else numba.int64)
     return tuple(found)
+
+
+@cache
+def _array_type(dtype: np.dtype[Any], n_axes: int, layout: Literal["C", "A"]) -> Any:
+    """Return the type of an array; a large system has ten thousands of launches, of few types."""
+    import numba
+
+    return numba.types.Array(numba.from_dtype(dtype), n_axes, layout)
 
 
 def packed(arguments: tuple[Any, ...], address: Callable[[Any], int]) -> list[Any]:
@@ -166,8 +174,7 @@ def packed(arguments: tuple[Any, ...], address: Callable[[Any], int]) -> list[An
     for value in arguments:
         if isinstance(value, DeviceArray):
             raw = value.raw
-            size = int(np.prod(raw.shape, dtype=np.int64))
-            numbers = (0, 0, size, raw.dtype.itemsize, address(raw), *raw.shape, *raw.strides)
+            numbers = (0, 0, raw.size, raw.dtype.itemsize, address(raw), *raw.shape, *raw.strides)
             found += [ctypes.c_int64(number) for number in numbers]
         elif isinstance(value, float):
             found.append(ctypes.c_double(value))

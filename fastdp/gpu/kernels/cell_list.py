@@ -99,11 +99,11 @@ def clear(status, n, values):
 
 
 @cuda.jit
-def assign_cells(status, n, geometry, counts, types_of, positions, key, shift, population):
+def assign_cells(status, n, geometry, counts, types_of, positions, key, moved, population):
     """Find the cell of every atom, and the lattice vector that brings it into the reduced cell.
 
     key : (n,) int32, filled; type-major.
-    shift : (n, 3) float64, filled; Å, in the input's order.
+    moved : (n, 3) int32, filled; how many lattice vectors the atom is away, in the input's order.
     population : (n_keys,) int32, counted up from zero.
     """
     i = cuda.grid(1)
@@ -111,28 +111,21 @@ def assign_cells(status, n, geometry, counts, types_of, positions, key, shift, p
         return
     cell = 0
     total = 1
-    ax = 0.0
-    ay = 0.0
-    az = 0.0
     for d in range(3):
         s = (
             positions[i, 0] * geometry[RECIPROCAL, d]
             + positions[i, 1] * geometry[RECIPROCAL + 1, d]
             + positions[i, 2] * geometry[RECIPROCAL + 2, d]
         )
+        image = 0
         if counts[PERIODIC, d] != 0:
             image = math.floor(s)
             s -= image
-            ax -= image * geometry[VECTORS + d, 0]
-            ay -= image * geometry[VECTORS + d, 1]
-            az -= image * geometry[VECTORS + d, 2]
+        moved[i, d] = types.int32(image)
         place = (s - geometry[LOW, d]) * geometry[SCALE, d]
         place = max(0.0, min(place, counts[CELLS, d] - 1.0))
         cell += types.int32(place) * total
         total *= counts[CELLS, d]
-    shift[i, 0] = ax
-    shift[i, 1] = ay
-    shift[i, 2] = az
     key[i] = types_of[i] * total + cell
     cuda.atomic.add(population, key[i], 1)
 
@@ -235,22 +228,16 @@ def sort_within_cells(status, n_keys, starts, order):
 
 
 @cuda.jit
-def settle(status, n, order, shift, sorted_shift):
-    """Bring the atoms' lattice vectors into the sorted order."""
-    i = cuda.grid(1)
-    if i >= n or status[HALTED] != 0 or status[REBUILD] == 0 or status[FOUND] != 0:
-        return
-    for c in range(3):
-        sorted_shift[i, c] = shift[order[i], c]
-
-
-@cuda.jit
-def place(status, only_at_build, start, stop, order, shift, positions, sorted_positions):
-    """Fill the positions of sorted atoms `start` to `stop`, each moved by its lattice vector."""
+def place(status, only_at_build, start, stop, geometry, order, moved, positions, sorted_positions):
+    """Fill the positions of sorted atoms `start` to `stop`, each moved into the reduced cell."""
     i = start + cuda.grid(1)
     if i >= stop or status[HALTED] != 0 or status[FOUND] != 0:
         return
     if only_at_build != 0 and status[REBUILD] == 0:
         return
+    atom = order[i]
     for c in range(3):
-        sorted_positions[i, c] = positions[order[i], c] + shift[i, c]
+        shift = 0.0
+        for d in range(3):
+            shift -= moved[atom, d] * geometry[VECTORS + d, c]
+        sorted_positions[i, c] = positions[atom, c] + shift

@@ -6,12 +6,16 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
+import numpy as np
 from numba import config, cuda
 
 from fastdp.parallel.rebinding import rebound
 
 SIMULATED = bool(config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
 """Whether Numba runs kernels in its simulator, one Python thread for each CUDA thread."""
+
+# numba-cuda (0.30.4) asks for this other name of vstack whatever it compiles; NumPy 2.5 has dropped it.
+vars(np).setdefault("row_stack", np.vstack)
 
 
 def device_function(function: Callable[..., Any], **called: Callable[..., Any]) -> Any:

@@ -68,8 +68,8 @@ def add_pair_terms(
         Half of the atom's pairs, eV, in the input's order, as all that follow.
     forces : (n, 3) float64, added to
         eV/Å.
-    virials : (n, 9) float64, added to where wanted
-        Half of −g ⊗ r of the atom's pairs, eV.
+    virials : (grid, 9) float64, added to where wanted
+        Half of −g ⊗ r of the atom's pairs, eV; in the sorted order.
     """
     part = cuda.shared.array((SUMMED, PADDED), types.float64)
     if status[HALTED] != 0 or status[FOUND] & OVERFLOW:
@@ -160,4 +160,4 @@ def add_pair_terms(
         elif lane == ENERGY:
             energies[atom] += value
         else:
-            virials[atom, lane - VIRIAL] += value
+            virials[cuda.blockIdx.x, lane - VIRIAL] += value

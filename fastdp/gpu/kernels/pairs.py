@@ -19,7 +19,7 @@ from numba import cuda, types
 
 from fastdp.gpu.kernels.compiling import device_function
 from fastdp.gpu.kernels.entries import displacement_of
-from fastdp.gpu.kernels.status import FOUND, HALTED, NO_LIST, TOO_CLOSE
+from fastdp.gpu.kernels.status import FOUND, HALTED, NO_LIST, NOT_HELD, TOO_CLOSE
 from fastdp.potential.compressed import scalar
 
 WARP = 32
@@ -34,6 +34,9 @@ SHORTEST_SQUARED, SOFTNESS, ORIGIN, INVERSE_SPACING, PAIR_COLUMNS = range(5)
 # Rows of the geometry of 32 neighbours.
 UNIT_X, UNIT_Y, UNIT_Z, INVERSE_R, GEOMETRY_ROWS = range(5)
 
+# Columns of the table of places: sorted atom LOW ≤ j < HIGH has its Q in row j + SHIFT.
+LOW, HIGH, SHIFT, PLACE_COLUMNS = range(4)
+
 NOT_COUNTED = -1
 """Interval of a neighbour beyond the cutoff."""
 
@@ -42,13 +45,15 @@ FORCE_COLUMNS = 12
 
 
 @cache
-def pair_kernels(real: Any) -> SimpleNamespace:
+def pair_kernels(real: Any, windowed: bool = False) -> SimpleNamespace:
     """Return the kernels `moments` and `forces` for one precision.
 
     Parameters
     ----------
     real : numba.float32 or numba.float64
         Type of everything but differences of positions, forces and virials.
+    windowed : bool
+        Whether `forces` finds Q by `places`; otherwise that of each sorted atom is in its row.
     """
     place_of = device_function(scalar.radial_coordinate)
     slope_of = device_function(scalar.radial_coordinate_slope)
@@ -86,7 +91,7 @@ def pair_kernels(real: Any) -> SimpleNamespace:
 
         polynomials : (order, order) of `real`
         pair_tables : (n_types, n_types, PAIR_COLUMNS) float64
-        result : (n, 4, n_types·N) of `real`, filled.
+        result : (grid, 4, n_types·N) of `real`, filled.
 
         Shared memory: 4 N of `real`.
         """
@@ -154,7 +159,7 @@ def pair_kernels(real: Any) -> SimpleNamespace:
             cuda.syncthreads()
             for c in range(4):
                 for p in range(lane, n_functions, WARP):
-                    result[i, c, b * n_functions + p] = total[c * n_functions + p]
+                    result[cuda.blockIdx.x, c, b * n_functions + p] = total[c * n_functions + p]
             if b + 1 < n_types:
                 cuda.syncthreads()
             start = stop
@@ -163,6 +168,7 @@ def pair_kernels(real: Any) -> SimpleNamespace:
     def forces(
         status,
         first,
+        first_row,
         centre_type,
         with_virial,
         n_types,
@@ -178,19 +184,24 @@ def pair_kernels(real: Any) -> SimpleNamespace:
         rows,
         row_counts,
         q,
+        places,
         atom_of,
         forces,
         virials,
     ):
         """Gather the force on one atom for each block from its Q and those of its neighbours.
 
-        q : (n, 4, n_types·N) of `real`
+        first_row : int
+            Of `q`, that of the first atom.
+        q : (rows, 4, n_types·N) of `real`
+        places : (n_types, m, PLACE_COLUMNS) int64
+            Where in `q` the atoms of each type are; NOT_HELD is found where a neighbour is in none of them.
         atom_of : (n,) int32
             Index in the input.
         forces : (n, 3) float64, filled
             eV/Å, in the input's order.
-        virials : (n, 9) float64, filled where wanted
-            Half of −g ⊗ r of the atom's pairs, eV, in the input's order.
+        virials : (grid, 9) float64, filled where wanted
+            Half of −g ⊗ r of the atom's pairs, eV.
         """
         weight = cuda.shared.array((LARGEST_ORDER, PADDED), real)
         slope = cuda.shared.array((LARGEST_ORDER, PADDED), real)
@@ -202,6 +213,7 @@ def pair_kernels(real: Any) -> SimpleNamespace:
             # Rows that are cut short are not to be read beyond their end.
             return
         i = first + cuda.blockIdx.x
+        row = first_row + cuda.blockIdx.x if windowed else i
         lane = cuda.threadIdx.x
         # Splines of low degree leave lanes for two neighbours at a time.
         together = WARP // (4 * order)
@@ -245,7 +257,16 @@ def pair_kernels(real: Any) -> SimpleNamespace:
                         inverse_r = real(1.0) / r
                         k, fraction = interval_of(r, softness, origin, inverse_spacing, n_functions - order)
                         factor = inverse_spacing * slope_of(r, softness)
-                        neighbour[lane] = j
+                        place = j
+                        if windowed:
+                            place = -1
+                            for held in range(places.shape[1]):
+                                if places[b, held, LOW] <= j and j < places[b, held, HIGH]:
+                                    place = j + places[b, held, SHIFT]
+                            if place < 0:
+                                cuda.atomic.or_(status, FOUND, NOT_HELD)
+                                place = 0
+                        neighbour[lane] = place
                         geometry[UNIT_X, lane] = real(dx) * inverse_r
                         geometry[UNIT_Y, lane] = real(dy) * inverse_r
                         geometry[UNIT_Z, lane] = real(dz) * inverse_r
@@ -259,7 +280,7 @@ def pair_kernels(real: Any) -> SimpleNamespace:
                     for j in range(member, min(WARP, stop - base), together):
                         k = interval[j]
                         if k != NOT_COUNTED:
-                            own = q[i, component, b * n_functions + k + m]
+                            own = q[row, component, b * n_functions + k + m]
                             other = q[neighbour[j], component, centre_type * n_functions + k + m]
                             # X = Q^i + Q^j for component 0, Q^i − Q^j for the others.
                             both = own + mirrored * other
@@ -322,6 +343,6 @@ def pair_kernels(real: Any) -> SimpleNamespace:
             if lane < 3:
                 forces[atom, lane] = value
             else:
-                virials[atom, lane - 3] = value
+                virials[cuda.blockIdx.x, lane - 3] = value
 
     return SimpleNamespace(moments=moments, forces=forces)

@@ -75,16 +75,16 @@ def fill_rows(
     for b in range(n_types):
         before = total
         for oz in range(hz - rz, hz + rz + 1):
-            # Python's floor division, on the device as well: −1 // n is −1.
-            image_z = oz // nz
+            # Python's floor division, on the device as well: −1 // n is −1. Few cells need it.
+            image_z = 0 if 0 <= oz < nz else oz // nz
             if image_z != 0 and counts[PERIODIC, 2] == 0:
                 continue
             for oy in range(hy - ry, hy + ry + 1):
-                image_y = oy // ny
+                image_y = 0 if 0 <= oy < ny else oy // ny
                 if image_y != 0 and counts[PERIODIC, 1] == 0:
                     continue
                 for ox in range(hx - rx, hx + rx + 1):
-                    image_x = ox // nx
+                    image_x = 0 if 0 <= ox < nx else ox // nx
                     if image_x != 0 and counts[PERIODIC, 0] == 0:
                         continue
                     cell = ((oz - image_z * nz) * ny + oy - image_y * ny) * nx + ox - image_x * nx

@@ -32,6 +32,8 @@ class Reason(IntFlag):
         A force or the energy is not finite.
     TOO_HOT
         The temperature is above the limit.
+    NOT_HELD
+        Q of a neighbour is not in the window that slides over the atoms, see `fastdp.gpu.windows`.
     """
 
     OVERFLOW = 1
@@ -39,9 +41,10 @@ class Reason(IntFlag):
     TOO_CLOSE = 4
     NOT_FINITE = 8
     TOO_HOT = 16
+    NOT_HELD = 32
 
 
-OVERFLOW, LOST, TOO_CLOSE, NOT_FINITE, TOO_HOT = (int(reason) for reason in Reason)
+OVERFLOW, LOST, TOO_CLOSE, NOT_FINITE, TOO_HOT, NOT_HELD = (int(reason) for reason in Reason)
 
 NO_LIST = OVERFLOW | LOST
 """Found where there is no list that could be used. Launches that look at these bits do not set them, so

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -113,6 +113,7 @@ class RanksEngine:
         self._integrator: Integrator[Any] | None = None
         self._largest_kinetic = 0.0
         self._beyond = 0
+        self._kept: dict[str, list[Action]] = {}
 
     def supports(self, integrator: Integrator[Any]) -> bool:
         """Whether the engine can move atoms this way."""
@@ -305,14 +306,23 @@ class RanksEngine:
                 self._evaluate_interior()
                 marks.append(device.mark())
             marks.append(device.mark())
-            self._run([system.neighbours.place(system.neighbours.kinds.n_own)])
-            self._run(system.energy_actions(SEEN))
-            self._run(system.force_actions(GHOSTS, GHOSTS + 1, virial=virial))
+            self._run_kept(
+                f"seen, ghosts {virial}",
+                lambda: [
+                    system.neighbours.place(system.neighbours.kinds.n_own),
+                    *system.energy_actions(SEEN),
+                    *system.force_actions(GHOSTS, GHOSTS + 1, virial=virial),
+                ],
+            )
             ghosts.bring_forces()
             brought = device.mark()
-            self._run(system.force_actions(INTERIOR, GHOSTS, virial=virial))
-            if virial:
-                self._run(system.virial_actions())
+            self._run_kept(
+                f"own {virial}",
+                lambda: [
+                    *system.force_actions(INTERIOR, GHOSTS, virial=virial),
+                    *(system.virial_actions() if virial else ()),
+                ],
+            )
             marks.append(device.mark())
             device.wait(brought)
             ghosts.exchange_forces()
@@ -327,9 +337,11 @@ class RanksEngine:
 
     def _evaluate_interior(self) -> None:
         """Evaluate the atoms that see no ghosts."""
-        neighbours = self._system.neighbours
-        self._run([neighbours.place(0, neighbours.kinds.n_own)])
-        self._run(self._system.energy_actions(INTERIOR))
+        system, neighbours = self._system, self._system.neighbours
+        self._run_kept(
+            "interior",
+            lambda: [neighbours.place(0, neighbours.kinds.n_own), *system.energy_actions(INTERIOR)],
+        )
 
     def _add_up(self, *, virial: bool) -> None:
         """Put sums over all ranks in the place of this rank's."""
@@ -376,6 +388,8 @@ class RanksEngine:
             self._ghosts,
             self._domain,
         )
+        # They hold on to memory that may be needed.
+        self._kept.clear()
         self._ask_for_list()
         atoms.bring_into_cell(status)
         domain.move_planes(atoms.coordinates)
@@ -455,6 +469,12 @@ class RanksEngine:
 
     def _ask_for_list(self) -> None:
         self._run([self._device.launch(motion_kernels.ask_for_list, 1, 1, (self._status,))])
+
+    def _run_kept(self, name: str, make: Callable[[], list[Action]]) -> None:
+        """Do what is the same from build to build: to make a launch takes longer than to ask for it."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        self._run(self._kept[name])
 
     @staticmethod
     def _run(actions: Iterable[Action]) -> None:
