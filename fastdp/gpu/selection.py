@@ -102,4 +102,4 @@ class SelectionCounts:
     def read(self) -> list[Overflow]:
         """Return what was noted, for each limit: zeros for pairs that were never beyond it."""
         noted = self._device.read(self.noted).astype(np.int64)
-        return [Overflow(part[..., LARGEST], part[..., OVERFLOWING]) for part in noted]
+        return [Overflow(part[..., LARGEST].copy(), part[..., OVERFLOWING].copy()) for part in noted]

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from fastdp.config.schema import Configuration
 from fastdp.config.settings import run_settings
-from fastdp.dynamics.factory import make_integrator
 from fastdp.dynamics.state import State
 from fastdp.model.description import DeepPotential
 from fastdp.neighbours.selection import Overflow
@@ -161,16 +160,12 @@ def _kind_of_simulation(
     watch: OverflowWatch,
     reporter: Reporter,
 ) -> Callable[..., Simulation]:
-    """Return what makes the simulation: one whose steps are made on devices, where all of them can be."""
+    """Return what makes the simulation: one whose steps are made on devices, where the potential has them."""
     wanted = configuration.parallel.gpu_aware_mpi
     # All ranks do the same: a message has two ends.
     direct = not domain.communicator.any(not (mpi_takes_device_memory() if wanted == "auto" else wanted))
     engine = potential.make_engine(state, configuration.neighbours.skin_A, domain, direct=direct)
     if engine is None:
-        return Simulation
-    stages = run_settings(configuration).stages
-    if not all(engine.supports(make_integrator(stage.integrator)) for stage in stages):
-        reporter.message("the host moves the atoms: there is a stage that GPUs do not make the steps of")
         return Simulation
     reporter.message(
         "atoms stay on the GPUs; ghosts are exchanged "

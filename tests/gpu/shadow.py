@@ -123,6 +123,11 @@ class ShadowDevice(StandIn):
         super().write(target, values)
         self._written(target.raw)[...] = True
 
+    def lent(self, array: DeviceArray) -> Any:
+        """Return the array for MPI, which is taken to fill it."""
+        self._written(array.raw)[...] = True
+        return array.raw
+
     def write_later(self, target: DeviceArray, values: NDArray[Any]) -> None:
         """Fill an array from the host, which must not touch `values` until that has been waited for."""
         self._needs_alike(target.raw, values, "write_later")

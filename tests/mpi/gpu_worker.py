@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,7 @@ from fastdp.parallel.threads import thread_limits
 from fastdp.potential.base import Precision
 from fastdp.simulation.collected import CollectedSystem
 from fastdp.simulation.device_simulation import DeviceSimulation
+from fastdp.simulation.settings import GuardSettings
 
 Sabotage = Callable[[State], object]
 
@@ -45,6 +48,7 @@ def run(
     direct: bool = False,
     precision: Precision = "double",
     sabotage: Sabotage = lambda _: None,
+    hottest: float = 1e5,
 ) -> dict[str, object] | None:
     """Run a system and return, from rank 0, what is known of it."""
     state, domain, _ = deal_out(
@@ -69,7 +73,7 @@ def run(
         state,
         potential,
         neighbours,
-        system.settings(directory),
+        replace(system.settings(directory), guards=GuardSettings(maximum_temperature_K=hottest)),
         domain=domain,
         engine=engine,
         when_beyond=lambda counts: said.extend(watch.warnings_of(counts)),
@@ -88,17 +92,17 @@ def run(
     return {"builds": summary.neighbour_builds, "changed ranks": int(moved[0]), "said": sorted(said)}
 
 
-def failures(communicator: Communicator, folder: Path) -> dict[str, object]:
+def failures(communicator: Communicator, folder: Path, device: StandIn) -> dict[str, object]:
     """Return what runs say that must fail, because of what rank 1 has."""
     found: dict[str, object] = {}
 
-    def attempt(name: str, sabotage: Sabotage) -> None:
+    def attempt(name: str, sabotage: Sabotage, hottest: float = 1e5) -> None:
         def on_rank_1(state: State) -> None:
             if communicator.rank == 1:
                 sabotage(state)
 
         try:
-            run(SYSTEMS["open"], communicator, folder / name, StandIn(), sabotage=on_rank_1)
+            run(SYSTEMS["open"], communicator, folder / name, device, sabotage=on_rank_1, hottest=hottest)
         except FastDPError as error:
             found[name] = [type(error).__name__, str(error), error.on_all_ranks]
 
@@ -107,13 +111,13 @@ def failures(communicator: Communicator, folder: Path) -> dict[str, object]:
         state.velocities[0] = (state.positions[1] - state.positions[0]) / 2e-3
 
     def lose(state: State) -> None:
-        state.velocities[0] = np.nan
+        state.velocities[0] = (1e13, 0.0, 0.0)
 
     def heat(state: State) -> None:
         state.velocities[0] = (4e4, 0.0, 0.0)
 
-    attempt("too close", collide)
-    attempt("nan", lose)
+    attempt("too close", collide, 1e9)
+    attempt("lost", lose, 1e40)
     attempt("too hot", heat)
     return found
 
@@ -136,13 +140,19 @@ def main() -> None:
                 report[name] = run(system, communicator, folder / name, device, precision=system.precision)
                 if name == "open":
                     # Messages from and to the memory of the device.
-                    run(system, communicator, folder / "direct", StandIn(), direct=True)
-                    report |= failures(communicator, folder)
+                    run(system, communicator, folder / "direct", device, direct=True)
+                    report |= failures(communicator, folder, device)
             everybody.wait_for_root()
     report["found on shadow memory"] = everybody.gather_objects([str(one) for one in device.reports])
+    report["kernels"] = sorted(device.log.kernels)
     if world.rank == 0:
         (folder / "report.json").write_text(json.dumps(report))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Exception:
+        # Others would wait for ever.
+        traceback.print_exc()
+        MPI.COMM_WORLD.Abort(1)

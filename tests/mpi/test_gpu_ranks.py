@@ -14,6 +14,7 @@ from gpu_rank_systems import SKIN, SYSTEMS, GpuSystem, compressed_model, narrow_
 from jobs import job
 
 from fastdp.dynamics.state import State
+from fastdp.gpu.kernels import ranks as kernels
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.output.trajectory import Trajectory
 from fastdp.parallel.threads import thread_limits
@@ -21,6 +22,9 @@ from fastdp.potential.compressed.potential import CompressedPotential
 from fastdp.simulation.simulation import Simulation
 
 WORKER = Path(__file__).with_name("gpu_worker.py")
+OF_RANKS = {name for name, value in vars(kernels).items() if hasattr(value, "fn")}
+"""Kernels that several ranks need, as the simulator has them."""
+
 PATIENCE = 900.0  # seconds, for a machine that is busy with other things
 
 INPUT = """\
@@ -38,11 +42,11 @@ temperature_K = 2000
 seed = 5
 [[stage]]
 ensemble = "nve"
-steps = 3
+steps = 1
 timestep_fs = 1.0
 [[stage]]
 ensemble = "nvt"
-steps = 3
+steps = 2
 timestep_fs = 1.0
 temperature_K = 2000
 [neighbours]
@@ -51,7 +55,7 @@ skin_A = 0.2
 directory = "out"
 trajectory.every = 2
 thermo.every = 1
-checkpoint.every = 4
+checkpoint.every = 2
 [parallel]
 threads = 1
 balance = false
@@ -139,6 +143,7 @@ def test_atoms_change_ranks_and_ranks_are_empty(report: dict) -> None:
 
 def test_kernels_of_several_ranks_are_clean(report: dict) -> None:
     assert report["found on shadow memory"] == [[]] * 4
+    assert set(report["kernels"]) >= OF_RANKS
 
 
 def test_messages_from_the_memory_of_the_device_make_no_difference(together: Path) -> None:
@@ -153,10 +158,10 @@ def test_what_one_device_finds_stops_all(report: dict, together: Path) -> None:
     assert everywhere
     assert re.search(r"step 2: atoms \d and \d are 0\.\d+ Å apart; the compressed potential begins at", text)
     assert (together / "too close/crash.extxyz").exists()
-    kind, text, everywhere = report["nan"]
+    kind, text, everywhere = report["lost"]
     assert kind == "NonFiniteError"
     assert everywhere
-    assert "step 1: position of atom" in text
+    assert re.search(r"step 1: position of atom \d \([OH]\) is \[\d+", text)
     kind, text, everywhere = report["too hot"]
     assert kind == "RunawayTemperatureError"
     assert everywhere
@@ -204,35 +209,9 @@ def test_two_ranks_are_as_one_processor(folder: Path, mpirun: str, monkeypatch) 
     assert re.search(r"grid of ranks: .*, \d+ to \d+ atoms each", printed)
     assert "audit: force error against the model as trained" in printed
 
-    shorter = ('ensemble = "nvt"\nsteps = 3', 'ensemble = "nvt"\nsteps = 1')
+    shorter = ("steps = 2", "steps = 1")
     input_file("part.toml", shorter, ('"out"', '"parts"'))
     input_file("rest.toml", ('"out"', '"parts"'))
     on_two_ranks("part.toml")
     on_two_ranks("rest.toml", "--resume")
     assert (folder / "parts/thermo.csv").read_text() == (folder / "out/thermo.csv").read_text()
-
-
-def test_the_host_moves_atoms_where_devices_cannot(folder: Path, mpirun: str, monkeypatch) -> None:
-    text = (folder / "input.toml").read_text()
-    begin = text.index("[[stage]]")
-    stages = """\
-[[stage]]
-ensemble = "langevin"
-steps = 2
-timestep_fs = 1.0
-temperature_K = 2000
-friction_per_ps = 1.0
-seed = 3
-"""
-    for name, backend in (("input.toml", "cuda"), ("cpu.toml", "cpu")):
-        changed = text[:begin] + stages + text[text.index("[neighbours]") :]
-        (folder / name).write_text(changed.replace('"cuda"', f'"{backend}"').replace('"out"', f'"{backend}"'))
-    done = run_fastdp("run", "cpu.toml", folder=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", "1")
-    process = job(mpirun, 2, ["-m", "fastdp", "run", "input.toml"], folder=folder)
-    printed, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, printed + errors
-    assert "the host moves the atoms: there is a stage that GPUs do not make the steps of" in printed
-    found, expected = table(folder / "cuda"), table(folder / "cpu")
-    np.testing.assert_allclose(found["potential_energy_eV"], expected["potential_energy_eV"], atol=1e-8)

@@ -216,6 +216,10 @@ class Device(ABC):
         """Return memory of the host that the device exchanges with quickly."""
         return np.empty(shape, dtype)
 
+    def lent(self, array: DeviceArray) -> Any:
+        """Return the array for a library that takes memory of the device, which reads or fills it later."""
+        return array.raw
+
     def read(self, source: DeviceArray, into: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return a copy of an array on the host; waits for everything asked for before.
 

@@ -31,7 +31,7 @@ class Line:
         self._device = device
         self._array = array
         self._direct = direct or array.nbytes == 0
-        self.message: Any = array.raw if direct else rooms.staging(name, array.shape, array.dtype)
+        self.message: Any = device.lent(array) if direct else rooms.staging(name, array.shape, array.dtype)
 
     def bring(self) -> None:
         """Ask for the numbers of the device to be where MPI sends them from."""
