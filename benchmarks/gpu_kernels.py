@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,18 +26,24 @@ import numpy as np
 from ase.io import read as read_ase
 from gpu_floors import Density, Work, counting
 from gpu_systems import density_of
+from numpy.typing import NDArray
 
 from fastdp.dynamics.factory import make_integrator
-from fastdp.dynamics.settings import NoseHooverSettings
-from fastdp.dynamics.state import State
-from fastdp.gpu.device.base import Action
+from fastdp.dynamics.settings import NoseHooverSettings, VelocityVerletSettings
+from fastdp.dynamics.state import State, SymbolTable
+from fastdp.gpu.device.base import Action, DeviceArray
 from fastdp.gpu.device.compiled import assembly
 from fastdp.gpu.device.launchers import signature_of
 from fastdp.gpu.device.recording import Launch, RecordingDevice
 from fastdp.gpu.engine import DeviceEngine
+from fastdp.gpu.kernels import ranks
+from fastdp.gpu.kernels.ranks import BOUNDS_COLUMNS
 from fastdp.gpu.potential import CudaPotential
+from fastdp.gpu.ranks.engine import RanksEngine
 from fastdp.model.readers.registry import read_model
 from fastdp.neighbours.selection import NeighbourLimit
+from fastdp.parallel.communicator import SERIAL
+from fastdp.parallel.domain import deal_out
 from fastdp.potential.base import Evaluation
 from fastdp.potential.compressed.measurement import Atoms
 from fastdp.potential.compressed.prepare import prepare
@@ -73,6 +80,46 @@ def record(
     with counting(device, density) as counted:
         engine.step_actions(True)
     return device, counted
+
+
+class RecordingRank(RecordingDevice):
+    """A device of the one rank that there is, which knows what kernels would have found that do not run.
+
+    Parameters
+    ----------
+    box : (BOUNDS_COLUMNS,) float64
+        Of the atoms, so that there are ghosts.
+    kinds : (n_kinds,) int32
+        Atoms of each kind.
+    """
+
+    def __init__(self, box: NDArray[np.float64], kinds: NDArray[np.int32]) -> None:
+        super().__init__()
+        self._answers = {(self.sums()[0], BOUNDS_COLUMNS): box[None], kinds.shape: kinds}
+
+    def read(self, source: DeviceArray, into: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return what an array would hold."""
+        found = super().read(source, into)
+        return self._answers.get(source.shape, found)
+
+
+def record_ranks(model: Any, state: State) -> RecordingDevice:
+    """Return what several ranks launch besides the kernels of a step on one."""
+    whole = replace(state, symbols=SymbolTable.of(state.symbols))
+    state, domain, _ = deal_out(whole, SERIAL)
+    low, high = state.positions.min(axis=0), state.positions.max(axis=0)
+    coordinates = state.positions @ domain.space.reduced.reciprocal
+    first, last = coordinates.min(axis=0), coordinates.max(axis=0)
+    kinds = np.bincount(state.types + model.n_types, minlength=3 * model.n_types).astype(np.int32)
+    device = RecordingRank(np.concatenate([first, -last, low, -high]), kinds)
+    engine = RanksEngine(CudaPotential(model, device, "double"), state, domain, SKIN)
+    integrator = make_integrator(VelocityVerletSettings(timestep_fs=1.0))
+    engine.load(state, Evaluation.empty(state.n_atoms), integrator, 1e4)
+    here = engine._here
+    # Nothing has left this rank; what moves rows is wanted all the same.
+    here.atoms._close_gaps(here.status, np.array([0]))
+    device.launches = [one for one in device.launches if one.kernel.py_func.__module__ == ranks.__name__]
+    return device
 
 
 def ptxas() -> str:
@@ -195,6 +242,9 @@ def main() -> None:
             print_floors(counted, density, state.n_atoms, precision)
         for architecture in chosen.architecture:
             print_registers(device, precision, architecture)
+    device = record_ranks(model, state)
+    for architecture in chosen.architecture:
+        print_registers(device, "of several ranks", architecture)
 
 
 if __name__ == "__main__":

@@ -37,11 +37,12 @@ class StepLog:
 class Engine(Protocol):
     """Holds the state of a run between the steps at which the host looks at it."""
 
-    number_of_builds: int
-    """How often the neighbour list was built."""
-
     longest_chunk: int
     """Most steps of one `advance`."""
+
+    @property
+    def number_of_builds(self) -> int:
+        """How often the neighbour list was built."""
 
     def supports(self, integrator: Integrator[Any]) -> bool:
         """Whether the engine can move atoms this way."""
