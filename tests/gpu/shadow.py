@@ -43,6 +43,7 @@ SAME_VALUE = {
 EITHER_VALUE = {
     # Only NO_LIST is looked at, and these threads set only TOO_CLOSE.
     ("moments", "status", FOUND),
+    ("add_pair_terms", "status", FOUND),
     # Likewise; these set only NOT_HELD.
     ("forces", "status", FOUND),
     # OVERFLOW, which is what these threads set, is masked.

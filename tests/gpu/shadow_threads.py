@@ -182,6 +182,7 @@ class KernelModule:
         self._runner = runner
         self._dynamic = shared
         self._arrays: dict[Any, ShadowArray] = {}
+        self._votes: dict[int, bool] = {}
         self.gridDim = SimpleNamespace(x=grid, y=1, z=1)
         self.blockDim = SimpleNamespace(x=block, y=1, z=1)
         self.blockIdx = SimpleNamespace(x=runner.log.block, y=0, z=0)
@@ -212,6 +213,13 @@ class KernelModule:
     def syncthreads(self) -> None:
         """Wait for all threads of the block."""
         self._runner.wait()
+
+    def syncthreads_or(self, predicate: Any) -> int:
+        """Wait for all threads of the block; return whether `predicate` is true in any of them."""
+        epoch = self._runner.log.epoch
+        self._votes[epoch] = self._votes.get(epoch, False) or bool(predicate)
+        self._runner.wait()
+        return int(self._votes[epoch])
 
     def _shared_array(self, shape: Any, dtype: Any) -> ShadowArray:
         """Return the array of this line; one array in every block, or all dynamic memory for shape 0."""

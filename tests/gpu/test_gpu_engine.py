@@ -197,6 +197,8 @@ def test_rows_that_were_too_short_are_gone_before_longer_ones_are_made(
     device: Device, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     """Rows take much of a large system's memory: there is no room for both."""
+    if hasattr(device, "reports"):
+        pytest.skip("shadow memory holds on to arrays")
     monkeypatch.setattr("fastdp.gpu.neighbours.PLACES_AT_ONCE", 1)
     monkeypatch.setattr("fastdp.gpu.neighbours.SPARE", 1.0)
     monkeypatch.setattr("fastdp.gpu.system.expected_neighbours", lambda *_: 2 if at == "step" else 0)

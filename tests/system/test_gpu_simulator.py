@@ -1,4 +1,7 @@
-"""The tests of the GPU engine in Numba's simulator, which has to be chosen before Numba is imported."""
+"""The tests of the GPU engine in Numba's simulator, which has to be chosen before Numba is imported.
+
+On shadow memory (`tests/gpu/shadow.py`), which finds more in less time than the simulator's own threads.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,11 @@ TESTS = Path(__file__).resolve().parents[1]
 
 
 def test_the_gpu_engine_in_the_simulator() -> None:
-    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "NUMBA_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "NUMBA_ENABLE_CUDASIM": "1",
+        "NUMBA_NUM_THREADS": "1",
+        "FASTDP_GPU_SHADOW": "1",
+    }
     # Not the source tree before what is installed: the compiled part is missing there.
     command = [sys.executable, "-P", "-m", "pytest", str(TESTS / "gpu"), "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(

@@ -14,7 +14,7 @@ from numba import cuda, types
 from fastdp.gpu.kernels.compiling import device_function
 from fastdp.gpu.kernels.entries import displacement_of
 from fastdp.gpu.kernels.pairs import PADDED, WARP
-from fastdp.gpu.kernels.status import FOUND, HALTED, OVERFLOW, TOO_CLOSE
+from fastdp.gpu.kernels.status import FOUND, HALTED, NO_LIST, TOO_CLOSE
 from fastdp.potential.terms import scalar
 
 # Rows of what the lanes sum up: force, energy, and the upper triangle of the virial.
@@ -72,8 +72,7 @@ def add_pair_terms(
         Half of −g ⊗ r of the atom's pairs, eV; in the sorted order.
     """
     part = cuda.shared.array((SUMMED, PADDED), types.float64)
-    if status[HALTED] != 0 or status[FOUND] & OVERFLOW:
-        # Rows that are cut short are not to be read beyond their end.
+    if status[HALTED] != 0 or status[FOUND] & NO_LIST:
         return
     i = first + cuda.blockIdx.x
     lane = cuda.threadIdx.x
