@@ -461,7 +461,7 @@ class ParallelTable(Table):
         "Work of the busiest rank over the mean of all, above which planes move.",
         gt=1,
     )
-    gpu_aware_mpi: bool | Literal["auto"] = key(
+    gpu_aware_mpi: Literal["auto", "yes", "no"] = key(
         "auto",
         "Whether MPI is given memory of the GPUs; otherwise messages pass through pinned memory of the host. "
         '"auto" asks the MPI library whether it takes such memory. Without effect without GPUs.',

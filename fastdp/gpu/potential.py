@@ -14,6 +14,7 @@ from fastdp.gpu.device.base import Action, Device, run_all
 from fastdp.gpu.kernels.status import HALTED, Reason, begin_evaluation, end_evaluation
 from fastdp.gpu.layout import DeviceModel, Products, upload_model
 from fastdp.gpu.pair_terms import too_close_error, upload_pair_terms
+from fastdp.gpu.rooms import SPARE
 from fastdp.gpu.system import BYTES_PER_ATOM_OF_A_RUN, Boundaries, DeviceSystem
 from fastdp.gpu.windows import HELD
 from fastdp.neighbours.verlet_list import VerletList
@@ -260,14 +261,17 @@ class CudaPotential(Potential):
 
     def memory_lines(self) -> list[str]:
         """Return what a run of the system evaluated last takes on the device, in words."""
-        if self._system is None:
+        system, spare, whose = self._system, 1.0, "for each atom"
+        if self._share is not None:
+            system, spare = self._share.system, SPARE
+            whose = f"for each of the {system.n_atoms} atoms and ghosts of rank 0"
+        if system is None:
             return []
-        system = self._system
-        needed = system.bytes + system.n_atoms * BYTES_PER_ATOM_OF_A_RUN
+        needed = spare * (system.bytes + system.n_atoms * BYTES_PER_ATOM_OF_A_RUN)
         free, total = self.device.memory()
         line = (
             f"GPU memory: about {needed / 2**20:.0f} MiB of {total / 2**20:.0f} MiB ({self.device.name}), "
-            f"{(needed - system.fixed_bytes) / system.n_atoms / 1000:.3g} kB for each atom"
+            f"{(needed - system.fixed_bytes) / system.n_atoms / 1000:.3g} kB {whose}"
         )
         if system.window_pieces > 1:
             line += f", with the gradient of {HELD} of {system.window_pieces} parts of the system at a time"

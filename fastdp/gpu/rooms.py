@@ -10,6 +10,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastdp.gpu.device.base import Device, DeviceArray
 
+SPARE = 1.1
+"""Where the number of atoms changes, memory is taken for so many times as many."""
+
 
 class Rooms:
     """Hands out arrays by name; who asks again for a name gets the same memory, or more if it is too small.

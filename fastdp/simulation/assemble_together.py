@@ -147,7 +147,10 @@ def build_together(
     reporter.message(f"grid of ranks: {grid}, {counts.min()} to {counts.max()} atoms each")
     if not resumed:
         trial = simulation.try_start()
-        for line in forecast(trial, state, run_settings(configuration), configuration.neighbours.skin_A):
+        for line in (
+            *forecast(trial, state, run_settings(configuration), configuration.neighbours.skin_A),
+            *potential.memory_lines(),
+        ):
             reporter.message(line)
     return simulation
 
@@ -163,7 +166,8 @@ def _kind_of_simulation(
     """Return what makes the simulation: one whose steps are made on devices, where the potential has them."""
     wanted = configuration.parallel.gpu_aware_mpi
     # All ranks do the same: a message has two ends.
-    direct = not domain.communicator.any(not (mpi_takes_device_memory() if wanted == "auto" else wanted))
+    takes = mpi_takes_device_memory() if wanted == "auto" else wanted == "yes"
+    direct = not domain.communicator.any(not takes)
     engine = potential.make_engine(state, configuration.neighbours.skin_A, domain, direct=direct)
     if engine is None:
         return Simulation

@@ -207,6 +207,7 @@ def test_two_ranks_are_as_one_processor(folder: Path, mpirun: str, monkeypatch) 
     assert "device: Numba's CUDA simulator" in printed
     assert "atoms stay on the GPUs; ghosts are exchanged through pinned memory of the host" in printed
     assert re.search(r"grid of ranks: .*, \d+ to \d+ atoms each", printed)
+    assert re.search(r"GPU memory: about \d+ MiB .* for each of the \d+ atoms and ghosts of rank 0", printed)
     assert "audit: force error against the model as trained" in printed
 
     shorter = ("steps = 2", "steps = 1")

@@ -18,9 +18,6 @@ from fastdp.parallel.migration import Arrays, migrate
 from fastdp.parallel.regions import Regions
 from fastdp.parallel.space import Space
 
-SPARE = 1.1
-"""Memory is taken for so many times the atoms, whose number changes."""
-
 FIELDS: dict[str, tuple[int, type]] = {
     "identifiers": (1, np.int64),
     "positions": (3, np.float64),

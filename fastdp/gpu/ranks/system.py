@@ -15,10 +15,10 @@ from fastdp.gpu.kernels.status import FOUND, LARGEST_ROW, OVERFLOW, SIZE
 from fastdp.gpu.kinds import Kinds, kind_start
 from fastdp.gpu.neighbours import DeviceNeighbours, neighbours_at_density
 from fastdp.gpu.potential import CudaPotential
-from fastdp.gpu.ranks.atoms import SPARE, ResidentAtoms
+from fastdp.gpu.ranks.atoms import ResidentAtoms
 from fastdp.gpu.ranks.ghosts import DeviceGhosts
 from fastdp.gpu.ranks.launches import Launches
-from fastdp.gpu.rooms import Rooms
+from fastdp.gpu.rooms import SPARE, Rooms
 from fastdp.gpu.selection import SelectionCounts
 from fastdp.gpu.system import DeviceSystem
 from fastdp.parallel.domain import Domain
