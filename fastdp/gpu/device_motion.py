@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdp.dynamics.engine import StepLog
 from fastdp.dynamics.integrator import Integrator
 from fastdp.gpu.device.base import Action, Device, DeviceArray
 from fastdp.gpu.kernels import motion as kernels
 from fastdp.gpu.kernels.reductions import SUM_COLUMNS
+from fastdp.gpu.kernels.status import HALTED, STEP, Reason
 from fastdp.gpu.motions import MOTIONS, Motion
 from fastdp.units import A_PER_PS2_FROM_EV_PER_A_U, EV_PER_U_A2_PER_PS2
 
@@ -121,6 +123,25 @@ class DeviceMotion:
                     "velocities": self._device.read(self._chain_velocities),
                 }
             )
+
+    def read_log(self, word: NDArray[np.int32]) -> tuple[StepLog, Reason]:
+        """Return the log of a chunk, and why it is halted.
+
+        Parameters
+        ----------
+        word : (SIZE,) int32
+            The error word as read from the device.
+        """
+        reasons = Reason(int(word[HALTED]))
+        # A step that cannot be evaluated is counted, but has no energies.
+        unfinished = bool(reasons & (Reason.LOST | Reason.TOO_CLOSE))
+        log = self._device.read(self.log)[: int(word[STEP]) - unfinished]
+        energies = StepLog(
+            potential_energy=log[:, kernels.LOG_ENERGY].copy(),
+            kinetic_energy=0.5 * log[:, kernels.LOG_TWICE_KINETIC],
+            bath_energy=log[:, kernels.LOG_BATH].copy(),
+        )
+        return energies, reasons
 
     def measure(self, status: DeviceArray, bodies: Bodies) -> Action:
         """Return what fills `partial` with m v² alone."""

@@ -14,7 +14,7 @@ from fastdp.errors import SimulationError
 from fastdp.gpu.device.base import Action, DeviceArray, run_all
 from fastdp.gpu.device_motion import Bodies, DeviceMotion, energy_masses, inverse_masses
 from fastdp.gpu.kernels import motion as kernels
-from fastdp.gpu.kernels.status import BEYOND, BUILDS, HALTED, STEP, Reason, end_evaluation
+from fastdp.gpu.kernels.status import BEYOND, BUILDS, Reason, end_evaluation
 from fastdp.gpu.motions import MOTIONS
 from fastdp.gpu.potential import CudaPotential
 from fastdp.gpu.selection import SelectionCounts
@@ -219,21 +219,11 @@ class DeviceEngine:
                 f"the neighbour list overflowed {MOST_REPLAYS} times in a row, with "
                 f"{self._system.neighbours.capacity} places for each atom; the structure collapses"
             )
-        self._reasons = Reason(int(word[HALTED]))
         self.number_of_builds += int(word[BUILDS]) - self._builds
         self._builds = int(word[BUILDS])
         self._beyond = int(word[BEYOND])
-        # A step that cannot be evaluated is counted, but has no energies.
-        unfinished = bool(self._reasons & (Reason.LOST | Reason.TOO_CLOSE))
-        log = device.read(self._motion.log)[: int(word[STEP]) - unfinished]
-        return (
-            StepLog(
-                potential_energy=log[:, kernels.LOG_ENERGY].copy(),
-                kinetic_energy=0.5 * log[:, kernels.LOG_TWICE_KINETIC],
-                bath_energy=log[:, kernels.LOG_BATH].copy(),
-            ),
-            self._reasons != 0,
-        )
+        log, self._reasons = self._motion.read_log(word)
+        return log, self._reasons != 0
 
     def fetch(self, state: State, evaluation: Evaluation, integrator: Integrator[Any]) -> None:
         """Bring the present state to the host.

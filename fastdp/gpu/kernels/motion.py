@@ -11,7 +11,7 @@ from numba import cuda, types
 
 from fastdp.dynamics import chain
 from fastdp.gpu.kernels.compiling import block_function, device_function
-from fastdp.gpu.kernels.reductions import ENERGY, THREADS, TWICE_KINETIC, add_up_block
+from fastdp.gpu.kernels.reductions import ENERGY, THREADS, TWICE_KINETIC, add_up_block, add_up_partial
 from fastdp.gpu.kernels.status import FOUND, HALTED, NOT_FINITE, REBUILD, STEP, TOO_HOT
 
 # Places in the array of scalars, float64.
@@ -24,6 +24,7 @@ _kick_thermostat = device_function(chain.kick_thermostat)
 _advance_chain = device_function(chain.advance_chain, kick_thermostat=_kick_thermostat)
 _chain_energy = device_function(chain.chain_energy)
 sum_block = block_function(add_up_block, globals())
+sum_partial = block_function(add_up_partial, globals())
 
 
 @cuda.jit
@@ -144,13 +145,7 @@ def end_step(
     part = cuda.shared.array(THREADS, types.float64)
     if status[HALTED] != 0:
         return
-    energy = 0.0
-    kinetic = 0.0
-    for i in range(cuda.threadIdx.x, n_partial, cuda.blockDim.x):
-        energy += partial[i, ENERGY]
-        kinetic += partial[i, TWICE_KINETIC]
-    energy = sum_block(part, energy)
-    kinetic = sum_block(part, kinetic)
+    energy, kinetic = sum_partial(part, n_partial, partial)
     if cuda.threadIdx.x != 0:
         return
     found = status[FOUND]

@@ -12,7 +12,7 @@ from numba import cuda, types
 
 from fastdp.gpu.kernels.cell_list import WRAP_TOLERANCE
 from fastdp.gpu.kernels.compiling import block_function, device_function
-from fastdp.gpu.kernels.reductions import ENERGY, THREADS, TWICE_KINETIC, add_up_block
+from fastdp.gpu.kernels.reductions import ENERGY, THREADS, TWICE_KINETIC, add_up_block, add_up_partial
 from fastdp.gpu.kernels.status import FOUND, HALTED, LOST, TOO_CLOSE
 
 # Rows of the table of space, (SPACE_ROWS, 3) float64: vectors of the reduced cell; what makes coordinates in
@@ -40,6 +40,7 @@ WRAP_PASSES = 8
 """An atom many cells away is only brought near by the first pass, for its coordinates are rounded."""
 
 sum_block = block_function(add_up_block, globals())
+sum_partial = block_function(add_up_partial, globals())
 
 
 def coordinate(table, row, d, positions, i):
@@ -290,13 +291,7 @@ def gather_totals(status, n_partial, partial, trouble, with_virial, virial, tota
     part = cuda.shared.array(THREADS, types.float64)
     if status[HALTED] != 0:
         return
-    energy = 0.0
-    kinetic = 0.0
-    for i in range(cuda.threadIdx.x, n_partial, cuda.blockDim.x):
-        energy += partial[i, ENERGY]
-        kinetic += partial[i, TWICE_KINETIC]
-    energy = sum_block(part, energy)
-    kinetic = sum_block(part, kinetic)
+    energy, kinetic = sum_partial(part, n_partial, partial)
     if cuda.threadIdx.x != 0:
         return
     found = status[FOUND]

@@ -36,6 +36,19 @@ def add_up_block(part, value):
 sum_block = block_function(add_up_block, globals())
 
 
+def add_up_partial(part, n_partial, partial):
+    """Return energy and m v² in thread 0 of one block, sums over rows of `partial`, (n_partial, SUM_COLUMNS).
+
+    A module that uses it has `sum_block` and the columns by these names.
+    """
+    energy = 0.0
+    kinetic = 0.0
+    for i in range(cuda.threadIdx.x, n_partial, cuda.blockDim.x):
+        energy += partial[i, ENERGY]
+        kinetic += partial[i, TWICE_KINETIC]
+    return sum_block(part, energy), sum_block(part, kinetic)
+
+
 @cuda.jit
 def partial_sums(status, n, width, values, partial):
     """Sum rows of `values`, (n, width) float64, to `partial`, (BLOCKS, width)."""

@@ -15,7 +15,7 @@ from fastdp.errors import SimulationError
 from fastdp.gpu.device_motion import DeviceMotion
 from fastdp.gpu.kernels import motion as motion_kernels
 from fastdp.gpu.kernels import ranks as kernels
-from fastdp.gpu.kernels.status import BEYOND, FOUND, HALTED, REBUILD, SIZE, STEP, Reason, end_evaluation
+from fastdp.gpu.kernels.status import BEYOND, FOUND, HALTED, REBUILD, SIZE, Reason, end_evaluation
 from fastdp.gpu.motions import MOTIONS
 from fastdp.gpu.potential import CudaPotential
 from fastdp.gpu.ranks.system import GHOSTS, INTERIOR, SEEN, RankSystem
@@ -188,17 +188,8 @@ class RanksEngine:
             if not self._step(virial=virial and number == steps - 1):
                 break
         word = device.read(status)
-        self._reasons = Reason(int(word[HALTED]))
-        unfinished = bool(self._reasons & (Reason.LOST | Reason.TOO_CLOSE))
-        log = device.read(self._motion.log)[: int(word[STEP]) - unfinished]
-        return (
-            StepLog(
-                potential_energy=log[:, motion_kernels.LOG_ENERGY].copy(),
-                kinetic_energy=0.5 * log[:, motion_kernels.LOG_TWICE_KINETIC],
-                bath_energy=log[:, motion_kernels.LOG_BATH].copy(),
-            ),
-            self._reasons != 0,
-        )
+        log, self._reasons = self._motion.read_log(word)
+        return log, self._reasons != 0
 
     def fetch(self, state: State, evaluation: Evaluation, integrator: Integrator[Any]) -> None:
         """Bring the present state to the host.
