@@ -13,7 +13,14 @@ from fastdp.errors import BackendError, InputError
 from fastdp.gpu.device.base import Device, DeviceArray
 from fastdp.gpu.device.tf32 import rounded_to_tf32
 from fastdp.gpu.kernels.layers import SHORTCUT_CODES
-from fastdp.gpu.kernels.pairs import INVERSE_SPACING, ORIGIN, PAIR_COLUMNS, SHORTEST_SQUARED, SOFTNESS
+from fastdp.gpu.kernels.pairs import (
+    INVERSE_SPACING,
+    ORIGIN,
+    PAIR_COLUMNS,
+    SHORTEST_SQUARED,
+    SOFTNESS,
+    moment_stride,
+)
 from fastdp.model.description import Shortcut
 from fastdp.potential.compressed.compressed_model import CompressedCentre, CompressedModel, FactoredLayer
 from fastdp.potential.compressed.splines import segment_polynomials
@@ -24,6 +31,10 @@ if TYPE_CHECKING:
 Products = Literal["full", "tf32", "tf32x3"]
 """How float32 matrices are multiplied: as they are; with factors rounded to the 11 bits of TF32; or as three
 such products of factors split in two, which brings the accuracy of float32 back."""
+
+
+SHARED_FOR_MOMENTS = 44 * 1024
+"""Bytes, of the 48 KiB that a block has without asking for more; tables of neighbours take 3 kB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +173,11 @@ class DeviceModel:
         return numba.float32 if self.dtype == np.float32 else numba.float64
 
     @property
+    def moment_stride(self) -> int:
+        """See `fastdp.gpu.kernels.pairs.moment_stride`."""
+        return moment_stride(self.n_functions, self.dtype.itemsize)
+
+    @property
     def columns(self) -> int:
         """P = n_types·N, moments of each component."""
         return self.n_types * self.n_functions
@@ -188,6 +204,12 @@ def upload_model(
         raise InputError(f'products = "{products}" are products of float32: it needs precision = "mixed"')
     if model.triples is not None:
         raise BackendError('a GPU has no kernels for three-body terms (se_e3); use backend = "cpu"')
+    itemsize = np.dtype(dtype).itemsize
+    if 4 * itemsize * moment_stride(model.n_functions, itemsize) > SHARED_FOR_MOMENTS:
+        raise BackendError(
+            f"a GPU has no room for the moments of {model.n_functions} basis functions in its shared memory; "
+            'use a larger tolerance, or backend = "cpu"'
+        )
     tables = np.zeros((model.n_types, model.n_types, PAIR_COLUMNS))
     for a, bases in enumerate(model.bases):
         for b, basis in enumerate(bases):

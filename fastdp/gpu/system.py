@@ -217,12 +217,13 @@ class DeviceSystem:
         """Return what makes energies and Q of a tile, the latter from a row on; `again`: Q alone."""
         status = self.neighbours.status
         q = self._q[row : row + tile.size]
+        stride = self.model.moment_stride
         moments = self.device.launch(
             pair_kernels(self.model.real).moments,
             tile.size,
             WARP,
-            (status, tile.start, tile.centre_type, *self._pair_arguments(), q),
-            4 * self.model.n_functions * self.model.dtype.itemsize,
+            (status, tile.start, tile.centre_type, *self._pair_arguments(), stride, q),
+            4 * stride * self.model.dtype.itemsize,
         )
         arrays = TileArrays(q, None if again else self.energies, self.neighbours.order, status)
         return [moments, *network_actions(self.device, self.model, tile, self._arena, arrays)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +15,11 @@ from fake_cuda import ColumnMajorBlas
 from fastdp.errors import BackendError, StructureError
 from fastdp.gpu.device import choice
 from fastdp.gpu.device.cublas import Cublas, operands
+from fastdp.gpu.device.stand_in import StandIn
 from fastdp.gpu.geometry import cell_geometry
 from fastdp.gpu.kernels import cell_list
+from fastdp.gpu.kernels.pairs import moment_stride
+from fastdp.gpu.layout import upload_model
 from fastdp.model.readers.registry import read_model
 from fastdp.parallel.rebinding import rebound
 from fastdp.potential.factory import make_potential
@@ -239,3 +243,23 @@ def test_a_step_that_cannot_be_recorded_is_launched_one_by_one() -> None:
     graph()
     # Nothing of the failed recording ran, so the step is launched in full.
     assert stream.events == ["a", "begin", "a", "end", "end", "a", "a"]
+
+
+@pytest.mark.parametrize("itemsize", [4, 8])
+@pytest.mark.parametrize("n_functions", [6, 8, 31, 112, 113, 200])
+def test_lanes_of_a_warp_add_to_different_banks(n_functions: int, itemsize: int) -> None:
+    """Shared memory has 32 banks of 4 bytes; numbers of 8 bytes are taken by half a warp at a time."""
+    stride = moment_stride(n_functions, itemsize)
+    assert n_functions <= stride < n_functions + 32
+    lanes = np.arange(24)
+    places = lanes // 6 * stride + lanes % 6
+    at_once = 32 if itemsize == 4 else 16
+    for start in range(0, 24, at_once):
+        banks = places[start : start + at_once] % at_once
+        assert len(set(banks.tolist())) == len(banks)
+
+
+def test_too_many_functions_for_shared_memory_are_refused() -> None:
+    model = SimpleNamespace(triples=None, n_functions=2000)
+    with pytest.raises(BackendError, match="2000 basis functions"):
+        upload_model(StandIn(), model, np.float64)

@@ -44,6 +44,16 @@ FORCE_COLUMNS = 12
 """Three components of the force and nine of the virial."""
 
 
+def moment_stride(n_functions: int, itemsize: int) -> int:
+    """Return how far apart the sums of two components stand in shared memory, in numbers of `itemsize` bytes.
+
+    The lanes add to six numbers each of four components at a time. 8 (mod 32) puts all of them into different
+    ones of the 32 banks of 4 bytes; for numbers of 8 bytes, which go by half a warp, that is 6 (mod 16).
+    """
+    remainder, banks = (8, 32) if itemsize == 4 else (6, 16)
+    return n_functions + (remainder - n_functions) % banks
+
+
 @cache
 def pair_kernels(real: Any, windowed: bool = False) -> SimpleNamespace:
     """Return the kernels `moments` and `forces` for one precision.
@@ -85,15 +95,18 @@ def pair_kernels(real: Any, windowed: bool = False) -> SimpleNamespace:
         sorted_positions,
         rows,
         row_counts,
+        stride,
         result,
     ):
         """Fill M of one atom for each block, all of one type.
 
         polynomials : (order, order) of `real`
         pair_tables : (n_types, n_types, PAIR_COLUMNS) float64
+        stride : int
+            Of the sums of one component, see `moment_stride`.
         result : (grid, 4, n_types·N) of `real`, filled.
 
-        Shared memory: 4 N of `real`.
+        Shared memory: 4 · stride of `real`.
         """
         total = cuda.shared.array(0, real)
         weight = cuda.shared.array((LARGEST_ORDER, PADDED), real)
@@ -114,7 +127,7 @@ def pair_kernels(real: Any, windowed: bool = False) -> SimpleNamespace:
         z = sorted_positions[i, 2]
         start = 0
         for b in range(n_types):
-            for p in range(lane, 4 * n_functions, WARP):
+            for p in range(lane, 4 * stride, WARP):
                 total[p] = real(0.0)
             shortest_squared = pair_tables[centre_type, b, SHORTEST_SQUARED]
             softness = real(pair_tables[centre_type, b, SOFTNESS])
@@ -155,11 +168,11 @@ def pair_kernels(real: Any, windowed: bool = False) -> SimpleNamespace:
                             value = weight[m, j]
                             if component > 0:
                                 value *= geometry[component - 1, j]
-                            total[component * n_functions + k + m] += value
+                            total[component * stride + k + m] += value
             cuda.syncthreads()
             for c in range(4):
                 for p in range(lane, n_functions, WARP):
-                    result[cuda.blockIdx.x, c, b * n_functions + p] = total[c * n_functions + p]
+                    result[cuda.blockIdx.x, c, b * n_functions + p] = total[c * stride + p]
             if b + 1 < n_types:
                 cuda.syncthreads()
             start = stop
