@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdp.errors import StructureError
 from fastdp.gpu.device.base import Action, Device, DeviceArray
 from fastdp.gpu.geometry import CellGeometry
 from fastdp.gpu.kernels import cell_list, rows
@@ -72,6 +73,11 @@ class DeviceNeighbours:
         self.geometry = geometry
         self._n_keys = (len(kinds.start) - 1) * geometry.n_cells
         self._scan_block = device.sums()[1]
+        if self._n_keys >= 1 << 31:
+            raise StructureError(
+                f"{self._n_keys} cells for the neighbour search are more than the GPU can number: the box is "
+                'mostly empty; use backend = "cpu"'
+            )
         n_tiles = -(-self._n_keys // self._scan_block)
 
         self.status = rooms.zeros("status", SIZE, np.int32) if status is None else status

@@ -120,9 +120,10 @@ class DeviceSimulation(Simulation):
         """Bring the present state to the host, if it is not there."""
         if self._on_host:
             return
+        # Where that fails, once is enough.
+        self._on_host = True
         self._engine.fetch(self._state, self._force_field.evaluation, self._stage.integrator)
         self._force_field.follow(self._state)
-        self._on_host = True
 
     def _stop(self) -> None:
         """Raise the error that the engine is halted for."""
@@ -138,7 +139,9 @@ class DeviceSimulation(Simulation):
         self._force_field.current = True
         self._snapshot.take_arrays()
         check_step(self._snapshot, self._settings.guards)
-        raise NonFiniteError("the device found a number that is not finite, but the state does not show it")
+        refusal = NonFiniteError("the device halted the run, but the state does not show why")
+        refusal.on_all_ranks = True
+        raise refusal
 
     def _save(self, snapshot: Snapshot) -> None:
         """Write a checkpoint of the present step, unless that was done already."""

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import ase
+import ase.units
 import numpy as np
 import pytest
 from cases import run_fastdp, write_case
@@ -25,6 +26,9 @@ WORKER = Path(__file__).with_name("gpu_worker.py")
 OF_RANKS = {name for name, value in vars(kernels).items() if hasattr(value, "fn")}
 """Kernels that several ranks need, as the simulator has them."""
 
+ANGSTROM_PER_PS = 1e-3 / ase.units.fs
+"""In the units of ASE."""
+
 PATIENCE = 900.0  # seconds, for a machine that is busy with other things
 
 INPUT = """\
@@ -37,9 +41,6 @@ tolerance = 1e-3
 audit_atoms = 2
 [structure]
 file = "start.extxyz"
-[velocities]
-temperature_K = 2000
-seed = 5
 [[stage]]
 ensemble = "nve"
 steps = 1
@@ -49,8 +50,10 @@ ensemble = "nvt"
 steps = 2
 timestep_fs = 1.0
 temperature_K = 2000
+[guards]
+maximum_temperature_K = 1e7
 [neighbours]
-skin_A = 0.2
+skin_A = 2.0
 [output]
 directory = "out"
 trajectory.every = 2
@@ -170,9 +173,22 @@ def test_what_one_device_finds_stops_all(report: dict, together: Path) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, model_file) -> Path:
-    """Five atoms, periodic along one direction, that are wider than the reach of the list along another."""
-    positions = [[0.2, 0.1, 0.0], [1.6, 0.4, 0.3], [2.9, 0.2, 2.2], [4.4, 0.1, 0.4], [5.8, 0.5, 1.8]]
-    atoms = ase.Atoms("OHOHH", positions, cell=[0.0, 4.3, 0.0], pbc=(False, True, False))
+    """Six atoms, periodic along one direction, three on each of two ranks.
+
+    The third crosses the plane between them, x = 3.6 Å, in the second step, and the list is not built again.
+    """
+    positions = [
+        [0.2, 0.1, 0.0],
+        [1.6, 0.4, 0.3],
+        [2.9, 0.2, 2.2],
+        [4.3, 0.1, 0.4],
+        [5.8, 0.5, 1.8],
+        [7.2, 0.3, 0.2],
+    ]
+    atoms = ase.Atoms("OHOHHO", positions, cell=[0.0, 4.3, 0.0], pbc=(False, True, False))
+    velocities = np.random.default_rng(5).normal(0.0, 20.0, (6, 3))
+    velocities[2] = (400.0, 0.0, 0.0)
+    atoms.set_velocities(velocities * ANGSTROM_PER_PS)
     write_case(tmp_path, model_file("two_sided"), text=INPUT, atoms=atoms)
     return tmp_path
 
@@ -211,6 +227,8 @@ def test_two_ranks_are_as_one_processor(folder: Path, mpirun: str, monkeypatch) 
     assert "audit: force error against the model as trained" in printed
 
     shorter = ("steps = 2", "steps = 1")
+    # Step 2 is in the list that was built at the start of the second stage.
+    assert re.search(r"neighbour list built 0 times", printed)
     input_file("part.toml", shorter, ('"out"', '"parts"'))
     input_file("rest.toml", ('"out"', '"parts"'))
     on_two_ranks("part.toml")

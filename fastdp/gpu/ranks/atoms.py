@@ -128,19 +128,18 @@ class ResidentAtoms:
         if not self._communicator.any(n_leaving > 0):
             return
         chosen = lists.chosen[:n_leaving]
-        leaving = {name: self._take(status, name, chosen) for name in FIELDS}
-        ranks = device.read(rank_of)[device.read(chosen)] if n_leaving else np.zeros(0, np.int32)
+        leaving = {name: self._take(status, name, chosen, self.field(name)) for name in FIELDS}
+        ranks = self._take(status, "rank of", chosen, rank_of.reshape(n, 1))
         self._close_gaps(status, device.read(chosen))
         self._append(migrate(leaving, ranks, self._communicator))
 
-    def _take(self, status: DeviceArray, name: str, chosen: DeviceArray) -> NDArray[Any]:
-        """Return rows of a field on the host."""
-        width, dtype = FIELDS[name]
-        k = chosen.shape[0]
-        rows = self._rooms.empty(f"leaving {name}", (k, width), dtype)
-        arguments = (status, k, width, chosen, self.field(name), rows)
+    def _take(self, status: DeviceArray, name: str, chosen: DeviceArray, values: DeviceArray) -> NDArray[Any]:
+        """Return chosen rows of an array on the host, (n,) where there is one number in each."""
+        k, width = chosen.shape[0], values.shape[1]
+        rows = self._rooms.empty(f"leaving {name}", (k, width), values.dtype)
+        arguments = (status, k, width, chosen, values, rows)
         self._device.launch(kernels.take_rows, *self._device.elements(k), arguments)()
-        found = self._device.read(rows) if k else np.zeros((0, width), dtype)
+        found = self._device.read(rows) if k else np.zeros((0, width), values.dtype)
         return found if width > 1 else found[:, 0].copy()
 
     def _close_gaps(self, status: DeviceArray, gone: NDArray[np.int32]) -> None:

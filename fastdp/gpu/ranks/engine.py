@@ -15,7 +15,7 @@ from fastdp.errors import SimulationError
 from fastdp.gpu.device_motion import DeviceMotion
 from fastdp.gpu.kernels import motion as motion_kernels
 from fastdp.gpu.kernels import ranks as kernels
-from fastdp.gpu.kernels.status import BEYOND, FOUND, HALTED, REBUILD, SIZE, Reason, end_evaluation
+from fastdp.gpu.kernels.status import BEYOND, FOUND, HALTED, REBUILD, SIZE, STEP, Reason, end_evaluation
 from fastdp.gpu.motions import MOTIONS
 from fastdp.gpu.potential import CudaPotential
 from fastdp.gpu.ranks.system import GHOSTS, INTERIOR, SEEN, RankSystem
@@ -23,11 +23,15 @@ from fastdp.gpu.selection import SelectionCounts
 from fastdp.neighbours.selection import NeighbourLimit, Overflow
 from fastdp.parallel.decomposed_list import DecomposedList
 from fastdp.parallel.domain import Domain
+from fastdp.parallel.migration import migrate
 from fastdp.potential.base import Evaluation
 from fastdp.units import BOLTZMANN_EV_PER_K
 
 LONGEST_CHUNK = 50
 """Steps of one `advance`, as on a single device."""
+
+LARGEST_CHUNK = 5_000_000
+"""Steps times atoms of a rank: the host looks for signals between chunks, and is in every step anyway."""
 
 
 class RanksEngine:
@@ -62,7 +66,8 @@ class RanksEngine:
         direct: bool = False,
         longest_chunk: int = LONGEST_CHUNK,
     ) -> None:
-        self.longest_chunk = longest_chunk
+        per_rank = max(1, state.n_total // domain.communicator.size)
+        self.longest_chunk = longest_chunk = max(1, min(longest_chunk, LARGEST_CHUNK // per_rank))
         self._potential = potential
         self._device = device = potential.device
         self._domain = domain
@@ -142,6 +147,10 @@ class RanksEngine:
         largest_temperature : float
             K; the engine halts above.
         """
+        arrays = {**state.atom_arrays(), "forces": evaluation.forces}
+        # To where a run that is resumed here puts its atoms, so that both have them in the same order.
+        coordinates = self._domain.space.wrapped(state.positions)[1] @ self._domain.space.axes
+        owners = self._domain.regions.ranks_of(coordinates)
         self._communicator.together(state.wrap)
         self._potential.release()
         largest_kinetic = largest_temperature * state.degrees_of_freedom * BOLTZMANN_EV_PER_K
@@ -154,7 +163,7 @@ class RanksEngine:
         self._beyond = 0
         if here.selection is not None:
             here.selection.clear()
-        here.atoms.load({**state.atom_arrays(), "forces": evaluation.forces})
+        here.atoms.load(migrate(arrays, owners, self._communicator))
         self._motion.load(integrator)
         here.build()
         # That was no build of a step.
@@ -188,6 +197,9 @@ class RanksEngine:
             if not self._step(virial=virial and number == steps - 1):
                 break
         word = device.read(status)
+        # Each card judges by the same sums; should they differ in a last bit, all stop where one does.
+        agreed = self._communicator.maximum(np.array([word[HALTED], -word[STEP]], dtype=np.int64))
+        word[HALTED], word[STEP] = agreed[0], -agreed[1]
         log, self._reasons = self._motion.read_log(word)
         return log, self._reasons != 0
 
@@ -278,7 +290,7 @@ class RanksEngine:
                 device.launch(end_evaluation, 1, 1, (status,)),
             ],
         )
-        if not lost:
+        if not lost and not moved:
             self._domain.balancer.add(device.elapsed(*marks[:2]) + device.elapsed(*marks[2:]))
         return True
 

@@ -22,6 +22,19 @@ from fastdp.parallel.communicator import SERIAL, Channel, Communicator
 from fastdp.parallel.ghosts import FORCES, POSITIONS, messages
 from fastdp.parallel.space import Space
 
+_OF_A_PLAN = (
+    "_all_positions",
+    "_all_forces",
+    "_packed",
+    "_returned",
+    "_returned_array",
+    "_arrived",
+    "_on_ghosts",
+    "_pack",
+    "_add",
+)
+"""Attributes that hold memory of the device until the next plan."""
+
 
 class DeviceGhosts:
     """Ghosts that this rank gets from others, gives to others, and makes of its own atoms.
@@ -61,8 +74,15 @@ class DeviceGhosts:
         self._forces: Channel = SERIAL.channel((), (), FORCES)
         self._capacity = 0
 
+    def forget(self) -> None:
+        """Give back the messages of the last plan, and let go of what they are made of."""
+        self._positions.close()
+        self._forces.close()
+        for name in _OF_A_PLAN:
+            self.__dict__.pop(name, None)
+
     def plan(self, status: DeviceArray, atoms: ResidentAtoms, reach: float) -> None:
-        """Find out what goes where, and tell the others the types; all ranks together.
+        """Find out what goes where, and tell the others the types; all ranks together, after `forget`.
 
         Parameters
         ----------
@@ -73,8 +93,6 @@ class DeviceGhosts:
         reach : float
             Å, up to which atoms must see each other.
         """
-        self._positions.close()
-        self._forces.close()
         communicator, rooms, device = self._communicator, self._rooms, self._device
         self._status, self._atoms = status, atoms
         boxes = communicator.all_gather(self._box())
@@ -140,7 +158,8 @@ class DeviceGhosts:
 
     def deliver_positions(self) -> None:
         """Wait for the positions of ghosts, and give them to the device."""
-        self._positions.finish()
+        with self._communicator.measure("waiting"):
+            self._positions.finish()
         self._arrived.deliver()
 
     def bring_forces(self) -> None:
@@ -150,7 +169,8 @@ class DeviceGhosts:
     def exchange_forces(self) -> None:
         """Send the forces on ghosts home, which must have been brought, and add what others found here."""
         self._forces.start()
-        self._forces.finish()
+        with self._communicator.measure("waiting"):
+            self._forces.finish()
         self._returned.deliver()
         for action in self._add:
             action()

@@ -85,7 +85,11 @@ class RankSystem:
     def build(self) -> None:
         """Send atoms where they belong, find ghosts, and build the neighbour list; all ranks together."""
         device, status, atoms, ghosts = self._device, self.status, self.atoms, self.ghosts
+        # What is made anew holds memory that may be needed.
         self.launches.forget()
+        self.ghosts.forget()
+        for name in ("system", "bodies"):
+            self.__dict__.pop(name, None)
         self._ask_for_list()
         atoms.bring_into_cell(status)
         self._domain.move_planes(atoms.coordinates)
