@@ -81,6 +81,7 @@ def run(
     sabotage(state)
     summary = simulation.run()
     moved = communicator.sum(np.array([len(np.setdiff1d(state.identifiers, start))]))
+    ascending = communicator.size != 2 or ascends_after_reload(simulation, engine, state)
     whole = CollectedSystem(state).state(state)
     if whole is None:
         return None
@@ -89,7 +90,25 @@ def run(
         unwrapped=whole.positions + whole.images @ whole.cell,
         velocities=whole.velocities,
     )
-    return {"builds": summary.neighbour_builds, "changed ranks": int(moved[0]), "said": sorted(said)}
+    return {
+        "builds": summary.neighbour_builds,
+        "changed ranks": int(moved[0]),
+        "said": sorted(said),
+        "ascending": ascending,
+    }
+
+
+def ascends_after_reload(simulation: DeviceSimulation, engine: RanksEngine, state: State) -> bool:
+    """Return whether atoms are in the order of their numbers on both ranks, when two have changed places."""
+    communicator = state.communicator
+    saved = state.positions.copy()
+    places = communicator.gather_objects(state.positions[0].copy())
+    state.positions[0] = places[1 - communicator.rank]
+    engine.load(state, simulation._force_field.evaluation, simulation._stage.integrator, 1e9)
+    state.positions[:] = saved
+    found = engine._device.read(engine._here.atoms.field("identifiers"))[:, 0]
+    assert communicator.sum(np.array([len(np.setdiff1d(found, state.identifiers))]))[0] == 2
+    return not communicator.any(bool((np.diff(found) < 0).any()))
 
 
 def failures(communicator: Communicator, folder: Path, device: StandIn) -> dict[str, object]:

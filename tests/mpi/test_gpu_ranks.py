@@ -124,6 +124,8 @@ def test_atoms_that_stay_on_devices_go_as_on_one_processor(
     np.testing.assert_allclose(end["unwrapped"], state.positions + state.images @ state.cell, atol=tolerance)
     np.testing.assert_allclose(end["velocities"], state.velocities, atol=100 * tolerance)
     assert report[name]["builds"] == builds
+    # As on ranks that are dealt the atoms of a checkpoint, so that both go on with the same bits.
+    assert report[name]["ascending"]
     # What is beyond at the start is said too, with the same pairs of types.
     pairs = [
         sorted({tuple(re.findall(r"[OH] ", line)) for line in lines})
