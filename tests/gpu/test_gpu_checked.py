@@ -240,7 +240,7 @@ def test_atoms_that_leave_a_rank(checked: ShadowDevice) -> None:
     resident = ResidentAtoms(checked, Rooms(checked, 1.1), domain.space, SERIAL)
     resident.load({**state.atom_arrays(), "forces": np.zeros((state.n_atoms, 3))})
     status, gone = checked.zeros(SIZE, np.int32), np.array([0, 3, state.n_atoms - 1], np.int32)
-    taken = resident._take(status, "positions", checked.upload(gone))
+    taken = resident._take(status, "positions", checked.upload(gone), resident.field("positions"))
     np.testing.assert_array_equal(taken, state.positions[gone])
     resident._close_gaps(status, gone)
     found, _ = resident.fetch()
