@@ -68,10 +68,9 @@ class FusedNetwork:
         """Return how n atoms are dealt out."""
         return best_plan(self.plans, n, self.multiprocessors)
 
-    def parked_numbers(self, n: int) -> int:
-        """Return how many numbers of scratch memory n atoms need."""
-        chosen = self.plan_for(n)
-        return rounded_up(n, chosen.rows) * self.shape.parked if chosen.is_parked else 0
+    def rows_for(self, n: int) -> int:
+        """Return how many atoms blocks for n of them take, with those that are not there."""
+        return rounded_up(n, self.plan_for(n).rows)
 
     def kernel(self, chosen: Plan) -> SourceKernel:
         """Return the kernel of a plan."""
@@ -106,7 +105,7 @@ class FusedNetwork:
         atom_of : (n_atoms,) int32 DeviceArray
         status : (SIZE,) int32 DeviceArray
         scratch : (size,) DeviceArray
-            `parked_numbers` of them or more.
+            `shape.parked` numbers for each of `rows_for(n)` atoms.
         """
         chosen = self.plan_for(n)
         return device.launch(
@@ -130,9 +129,7 @@ class FusedNetwork:
         )
 
 
-def fused_network(
-    device: Device, centre: CompressedCentre, dtype: DTypeLike, products: str
-) -> FusedNetwork:
+def fused_network(device: Device, centre: CompressedCentre, dtype: DTypeLike, products: str) -> FusedNetwork:
     """Copy a network to a device for the kernel that does all of it.
 
     Parameters
@@ -151,7 +148,7 @@ def fused_network(
     """
     wanted = 'gpu_network = "fused"'
     instead = 'use gpu_network = "layers"'
-    features = device.tensor_cores
+    features = device.features
     if features is None or features.capability < FIRST_CAPABILITY:
         raise BackendError(
             f"{wanted} needs a card of compute capability 8.0 or later, and the driver's launcher; {instead}"
@@ -159,8 +156,8 @@ def fused_network(
     double = np.dtype(dtype) == np.float64
     if not double and products == "full":
         raise BackendError(
-            f'{wanted} multiplies on tensor cores, which do not take float32 as it is: set gpu_products = "tf32x3", '
-            f"or {instead}"
+            f"{wanted} multiplies on tensor cores, which do not take float32 as it is: set "
+            f'gpu_products = "tf32x3", or {instead}'
         )
     reason = why_not(centre)
     if reason is not None:
@@ -264,9 +261,7 @@ def by_blocks(left: NDArray, shape: NetworkShape) -> NDArray:
     return result
 
 
-def preamble(
-    shape: NetworkShape, chosen: Plan, products: str, offsets: dict[str, tuple[int, ...]]
-) -> str:
+def preamble(shape: NetworkShape, chosen: Plan, products: str, offsets: dict[str, tuple[int, ...]]) -> str:
     """Return what stands in front of `network.cu`.
 
     Parameters

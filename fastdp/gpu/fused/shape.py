@@ -19,7 +19,7 @@ TILE = 4
 """Products τ_p · T_l are made for blocks of 4 × 4 pairs."""
 
 LARGEST_SHARED = {8: 163 * 1024, 9: 227 * 1024, 10: 227 * 1024}
-"""Bytes of shared memory of a block, by the major number of the compute capability, of cards for computing centres.
+"""Bytes of shared memory of a block, by the major number of the compute capability; of the cards below.
 
 https://docs.nvidia.com/cuda/cuda-c-programming-guide, "Technical specifications per compute capability".
 """
@@ -92,7 +92,7 @@ class NetworkShape:
 
     @cached_property
     def tiles(self) -> tuple[tuple[int, int], ...]:
-        """Blocks of 4 × 4 products in the order of the network's inputs; an even number, the last may be spare."""
+        """Blocks of 4 × 4 products, in the order of the inputs; an even number, the last may be spare."""
         left = rounded_up(self.q, TILE) // TILE
         right = rounded_up(self.right, TILE) // TILE if self.right else left
         found = [(a, b) for a in range(left) for b in range(right) if self.right or a <= b]
@@ -175,8 +175,8 @@ class Plan:
         Numbers from one feature to the next: so many that lanes meet different banks, see `network.cu`.
     kept : (n_layers,) tuple of int
     tau, right, z, chunks, products, gradients, d_left, d_right : int
-        z: outputs of the layers, and their gradients; chunks: buffers on the way through the layers; products,
-        gradients: buffers of D and of its gradient; d_left, d_right: gradients of τ and T.
+        z: outputs of the layers, and their gradients; chunks: buffers on the way through the layers;
+        products, gradients: buffers of D and of its gradient; d_left, d_right: gradients of τ and T.
     is_parked : bool
     features : int
         All of them.
