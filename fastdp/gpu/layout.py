@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fastdp.gpu.pair_terms import DevicePairTerms
 
 Network = Literal["layers", "fused"]
-"""How fitting networks are evaluated: layer by layer, by matrix products and kernels between them; or all of a
+"""How fitting networks are evaluated: layer by layer, by matrix products and kernels between; or all of a
 network by one kernel on tensor cores."""
 
 Products = Literal["full", "tf32", "tf32x3"]

@@ -697,7 +697,7 @@ fused_network(const int* status, Index n, Index first, Index stored, Real* momen
             shared[(TAU_AT + place / ROWS) * STRIDE + place % ROWS] = parked[place];
     for (int place = threadIdx.x; place < 4 * (PADDED_Q + PADDED_RIGHT) * ROWS; place += THREADS)
         shared[(D_LEFT_AT + place / ROWS) * STRIDE + place % ROWS] = Real(0);
-    __syncthreads();
+    // There is a barrier before any of this is looked at.
     leave_network(shared, weights);
     if constexpr (RIGHT > 0) {
         // tau enters the second factor too, through T_l = sum over p of R_lp tau_p.

@@ -49,20 +49,20 @@ class FusedNetwork:
     shape : NetworkShape
     weights : (size,) DeviceArray
         All matrices and vectors.
-    offsets : dict of str to tuple of int
-        Where each is among the weights; of layers one for each.
     products : {"double", "tf32", "tf32x3"}
     plans : tuple of Plan
         That fit on the card.
     multiprocessors : int
+    kernels : dict of int to SourceKernel
+        By the number of rows of a plan.
     """
 
     shape: NetworkShape
     weights: DeviceArray
-    offsets: dict[str, tuple[int, ...]]
     products: str
     plans: tuple[Plan, ...]
     multiprocessors: int
+    kernels: dict[int, SourceKernel]
 
     def plan_for(self, n: int) -> Plan:
         """Return how n atoms are dealt out."""
@@ -71,11 +71,6 @@ class FusedNetwork:
     def rows_for(self, n: int) -> int:
         """Return how many atoms blocks for n of them take, with those that are not there."""
         return rounded_up(n, self.plan_for(n).rows)
-
-    def kernel(self, chosen: Plan) -> SourceKernel:
-        """Return the kernel of a plan."""
-        text = preamble(self.shape, chosen, self.products, self.offsets) + network_source()
-        return SourceKernel("fused_network", text)
 
     def action(
         self,
@@ -109,7 +104,7 @@ class FusedNetwork:
         """
         chosen = self.plan_for(n)
         return device.launch(
-            self.kernel(chosen),
+            self.kernels[chosen.rows],
             -(-n // chosen.rows),
             chosen.threads,
             (
@@ -170,13 +165,17 @@ def fused_network(device: Device, centre: CompressedCentre, dtype: DTypeLike, pr
             f"{wanted} has no room for this model in the shared memory of {device.name}; {instead}"
         )
     weights, offsets = weights_of(centre, shape, dtype)
+    kind = "double" if double else products
     return FusedNetwork(
         shape=shape,
         weights=device.upload(weights),
-        offsets=offsets,
-        products="double" if double else products,
+        products=kind,
         plans=possible,
         multiprocessors=features.multiprocessors,
+        kernels={
+            one.rows: SourceKernel("fused_network", preamble(shape, one, kind, offsets) + network_source())
+            for one in possible
+        },
     )
 
 

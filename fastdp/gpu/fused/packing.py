@@ -1,13 +1,13 @@
 """Matrices of a network in the order in which the lanes of a warp take them.
 
-A warp multiplies 16 × 8 by 8 × 8 numbers at a time. Of the second factor, lane 4 g + t holds rows t and t + 4
-of column g (PTX ISA, fragments of mma.m16n8k8). For numbers of 4 bytes two such steps stand next to each other,
-so that a lane reads 16 bytes at once, and 32 lanes 512 in a row.
+A warp multiplies 16 × 8 by 8 × 8 numbers at a time. Of the second factor, lane 4 g + t holds rows t and
+t + 4 of column g (PTX ISA, fragments of mma.m16n8k8). For numbers of 4 bytes two such steps stand next to
+each other, so that a lane reads 16 bytes at once, and 32 lanes 512 in a row.
 
-The columns of a tile may be dealt out to the places g as one likes, because sums of column 2 t + e come to lane
-t: where results go to shared memory, place g stands for column g // 2 + 4 (g mod 2), so that stores meet
-different banks; where they go to the card's memory, two tiles give a lane four adjacent columns. The same holds
-for the sum: where the first factor comes from the card's memory, a lane takes four adjacent numbers of it.
+The columns of a tile may be dealt out to the places g as one likes, because sums of column 2 t + e come to
+lane t: where results go to shared memory, place g stands for column g // 2 + 4 (g mod 2), so that stores meet
+different banks; where they go to the card's memory, two tiles give a lane four adjacent columns. The same
+holds for the sum: where the first factor comes from the card's memory, a lane takes four adjacent numbers.
 """
 
 from __future__ import annotations
