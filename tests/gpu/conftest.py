@@ -2,7 +2,7 @@
 
 `NUMBA_ENABLE_CUDASIM=1 pytest tests/gpu` runs them in the simulator; `tests/system/test_gpu_simulator.py`
 does that in a process of its own, for all else wants the real Numba. `pytest -m gpu` runs them on a card.
-`FASTDP_GPU_PTX=1 pytest tests/gpu` runs what Numba's compiler makes for a card on the processor (`tests/ptx`).
+`FASTDP_GPU_PTX=1 pytest tests/gpu` runs what Numba compiles for a card on the processor (`tests/ptx`).
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ from fastdp.simulation.settings import (
 from fastdp.simulation.simulation import Simulation
 
 AS_PTX = "" if config.ENABLE_CUDASIM else os.environ.get("FASTDP_GPU_PTX", "")
-"""Anything: run what the compiler makes, on the processor; "backwards": with threads in the opposite order."""
+"""Anything: run what is compiled for a card, on the processor; "backwards": threads in the opposite order."""
 
 SMALL = bool(config.ENABLE_CUDASIM or AS_PTX) or os.environ.get("FASTDP_GPU_TESTS") == "small"
 """In the simulator, as PTX, and under compute-sanitizer (`benchmarks/sanitize_gpu.py`)."""

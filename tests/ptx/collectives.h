@@ -149,6 +149,11 @@ static void together(Block *b, Thread *w, Thread *first, u32 active) {
     if (active >> i & 1) w[i].wait = RUNNING;
 }
 
+/* Whether two threads wait for the same: at the same instruction, which is where they go on. */
+static inline int is_partner(const Thread *t, const Thread *other) {
+  return other->wait == t->wait && (t->wait == WARP_SYNC || other->state == t->state);
+}
+
 /* Let threads of a warp go on whose partners are all there; threads that have exited are not waited for. */
 static int resolve_warp(Block *b, Thread *w, int n) {
   int progress = 0;
@@ -156,17 +161,19 @@ static int resolve_warp(Block *b, Thread *w, int n) {
   for (int i = 0; i < n; i++)
     if (w[i].wait != DONE) alive |= 1u << i;
   for (int i = 0; i < n; i++) {
+    if (!in_warp(w[i].wait)) continue;
+    if (!(w[i].mask >> i & 1)) fault_of(b, &w[i], NOT_IN_MASK, 0);
+    for (int j = 0; j < n; j++)
+      if (w[i].mask >> j & 1 && is_partner(&w[i], &w[j]) && w[j].mask != w[i].mask)
+        fault_of(b, &w[i], OTHER_MASK, w[j].line);
+  }
+  for (int i = 0; i < n; i++) {
     Thread *t = &w[i];
     if (!in_warp(t->wait)) continue;
-    if (!(t->mask >> i & 1)) fault_of(b, t, NOT_IN_MASK, 0);
     u32 active = t->mask & alive;
     int ready = 1;
-    for (int j = 0; j < n; j++) {
-      if (!(active >> j & 1)) continue;
-      if (!in_warp(w[j].wait)) ready = 0;
-      else if (t->wait == WARP_SYNC ? w[j].wait != WARP_SYNC : w[j].line != t->line) ready = 0;
-      else if (w[j].mask != t->mask) fault_of(b, t, OTHER_MASK, w[j].line);
-    }
+    for (int j = 0; j < n; j++)
+      if (active >> j & 1 && !is_partner(t, &w[j])) ready = 0;
     if (!ready) continue;
     together(b, w, t, active);
     progress = 1;
@@ -186,7 +193,7 @@ static int resolve_barriers(Block *b, Thread *threads, int n) {
       if (!first) first = t;
       if (t->expected != first->expected || t->wait != first->wait) fault_of(b, first, DIVERGENT, t->line);
       for (Thread *other = threads + i / LANES * LANES; other < t; other++)
-        if (other->wait == t->wait && other->number == number && other->line != t->line)
+        if (other->wait == t->wait && other->number == number && other->state != t->state)
           fault_of(b, other, DIVERGENT, t->line);
       waiting++;
       set += t->in[0] != 0;

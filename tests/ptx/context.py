@@ -11,6 +11,9 @@ from ptx.syntax import SIZES, Address, Function, Group, Instruction, Name, Numbe
 from ptx.types import bits_type, c_type, is_float, literal
 
 AXES = {"x": 0, "y": 1, "z": 2}
+UNKNOWN_KINDS = ("f16", "bf16", "f16x2", "b128")
+OF_SEVERAL_KINDS = ("cvt", "slct", "set", "mma")
+INDICES = {"tid": "t->tid", "ntid": "b->launch->block", "ctaid": "b->ctaid", "nctaid": "b->launch->grid"}
 SPECIAL = {
     "%laneid": "t->lane", "%warpid": "t->warp", "%nwarpid": "((b->n_threads + 31) / 32)",
     "%lanemask_eq": "(1u << t->lane)", "%lanemask_lt": "((1u << t->lane) - 1)",
@@ -115,6 +118,10 @@ class Context:
         """Raise if there are modifiers that nobody asked for."""
         if self._left:
             raise self.unsupported("." + ".".join(self._left))
+        if any(kind in UNKNOWN_KINDS for kind in self.kinds):
+            raise self.unsupported("its type")
+        if len(self.kinds) > 1 and self.base not in OF_SEVERAL_KINDS:
+            raise self.unsupported("of several types")
 
     def new_site(self) -> str:
         """Return the place of an access to memory in the table of what was found there before."""
@@ -150,8 +157,7 @@ class Context:
             return "32u"
         match = re.fullmatch(r"%(tid|ntid|ctaid|nctaid)\.([xyz])", name)
         if match:
-            where = {"tid": "t->tid", "ntid": "b->launch->block", "ctaid": "b->ctaid", "nctaid": "b->launch->grid"}
-            return f"{where[match[1]]}[{AXES[match[2]]}]"
+            return f"{INDICES[match[1]]}[{AXES[match[2]]}]"
         return SPECIAL.get(name)
 
     def _constant(self, number: Number, kind: str) -> str:
@@ -171,7 +177,7 @@ class Context:
             if declared != kind:
                 raise self.unsupported(f"{name} as {kind}")
             return f"(!{value})" if inverted else value
-        if declared == kind:
+        if declared == kind and is_float(kind):
             return value
         bits = {"f32": f"fu({value})", "f64": f"du({value})"}.get(declared, value)
         if is_float(kind):
@@ -225,4 +231,3 @@ class Context:
             raise self.unsupported("within a function that is called")
         self.step.stops = True
         self.do(f"{code} t->wait = {wait}; t->line = {self.line}; @SAVE@ {after}")
-

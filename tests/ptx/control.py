@@ -97,7 +97,8 @@ def barrier(c: Context) -> None:
         operation = c.one_of(("popc", "and", "or"))
         kind = "u32" if operation == "popc" else "pred"
         number, *expected = c.operands[1:-1]
-        set_up = f"t->variant = '{ {'popc': '+', 'and': '&', 'or': '|'}[operation] }'; t->in[0] = {c.read(-1, 'pred')};"
+        letter = {"popc": "+", "and": "&", "or": "|"}[operation]
+        set_up = f"t->variant = '{letter}'; t->in[0] = {c.read(-1, 'pred')};"
         after = c.write(0, "t->out[0]", kind)
         wait = "BARRIER_REDUCE"
     else:
@@ -192,4 +193,3 @@ def multiply(c: Context) -> None:
     back = {"f32": "uf((u32)t->out[{}])", "f64": "ud(t->out[{}])"}[addend]
     written = [c.write(one, back.format(i), addend) for i, one in enumerate(c.items(0))]
     c.stop(wait, " ".join(values) + f" t->variant = {variant}; t->mask = 0xFFFFFFFFu;", " ".join(written))
-

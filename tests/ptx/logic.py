@@ -16,7 +16,8 @@ FLOAT_COMPARISONS = {
     **COMPARISONS,
     "ne": "($a < $b || $a > $b)",
     "equ": "!($a < $b || $a > $b)", "neu": "$a != $b", "ltu": "!($a >= $b)", "leu": "!($a > $b)",
-    "gtu": "!($a <= $b)", "geu": "!($a < $b)", "num": "($a == $a && $b == $b)", "nan": "($a != $a || $b != $b)",
+    "gtu": "!($a <= $b)", "geu": "!($a < $b)",
+    "num": "($a == $a && $b == $b)", "nan": "($a != $a || $b != $b)",
 }  # fmt: skip
 JOINED = {"and": "&&", "or": "||", "xor": "!="}
 BITWISE = {"and": "&", "or": "|", "xor": "^"}
@@ -45,7 +46,7 @@ def logic_of_three(c: Context) -> None:
 @handles("shf")
 def funnel_shift(c: Context) -> None:
     left, clamp, wrap = c.has("l"), c.has("clamp"), c.has("wrap")
-    if not left and not c.has("r") or not clamp and not wrap:
+    if (not left and not c.has("r")) or (not clamp and not wrap):
         raise c.unsupported()
     n = c.read(3, "u32")
     n = f"MIN({n}, 32u)" if clamp else f"({n} & 31u)"
@@ -149,5 +150,3 @@ def is_in_space(c: Context) -> None:
     if space in ("const", "param"):
         raise c.unsupported()
     c.do(c.write(0, f"{where} == {windows.get(space, '0')}", "pred"))
-
-

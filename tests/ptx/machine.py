@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ptx.build import library
 from ptx.errors import PtxFaultError
-from ptx.translate import SHARED_START, KernelSource, Translation, translate
+from ptx.translate import SHARED_START, KernelSource, translate
 
 ALIGNMENT = 256
 """Bytes, of what CUDA allocates."""
@@ -233,12 +233,8 @@ def _three(count: int | Sequence[int]) -> Any:
     return (ctypes.c_uint32 * 3)(*numbers, *[1] * (3 - len(numbers)))
 
 
-def load(text: str) -> dict[str, Kernel]:
-    """Return the kernels of a module of PTX by their names."""
-    return load_translation(translate(text))
-
-
-def load_translation(made: Translation) -> dict[str, Kernel]:
-    """Return the kernels of a translated module."""
-    compiled = library(made.source)
+def load(text: str, options: tuple[str, ...] = ()) -> dict[str, Kernel]:
+    """Return the kernels of a module of PTX by their names; `options` are further ones of gcc."""
+    made = translate(text)
+    compiled = library(made.source, options)
     return {one.name: Kernel(one, made.lines, compiled[f"launch_{one.number}"]) for one in made.kernels}

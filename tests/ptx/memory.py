@@ -99,7 +99,7 @@ def atomic(c: Context) -> None:
     c.has(*ORDERS), c.has(*SCOPES), c.has("noftz")
     first = 1 if c.base == "atom" else 0
     kind, size = c.kind, SIZES[c.kind]
-    if not operation or size not in (4, 8) or is_float(kind) and operation not in ("add", "exch"):
+    if not operation or size not in (4, 8) or (is_float(kind) and operation not in ("add", "exch")):
         raise c.unsupported()
     where = place(c, space, address_of(c, c.operands[first])[0], size)
     of_type, x = c_type(kind), c.read(first + 1)
@@ -145,5 +145,3 @@ def copy(c: Context) -> None:
         ignored = isinstance(last, Name) and c.names.registers.get(last.text) == "pred"
         read = f"({c.read(last, 'pred')} ? 0 : {size})" if ignored else c.read(last, "u32")
     c.do(f"copy_later(b, t, {c.new_site()}, {to}, {source}, {size}, {read}, {c.line});")
-
-

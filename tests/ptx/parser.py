@@ -169,9 +169,7 @@ class _Parser:
             size = 0 if self._now.text == "]" else size * integer(self._next().text)
             self._take("]")
         initial = self._initial(kind) if self._taken("=") else b""
-        return [
-            Variable(space, kind, align, self._defined(one), size, initial, linking) for one in names
-        ]
+        return [Variable(space, kind, align, self._defined(one), size, initial, linking) for one in names]
 
     def _initial(self, kind: str) -> bytes:
         values: list[bytes] = []

@@ -256,7 +256,7 @@ class _FunctionTranslator:
                 found[one.name] = ("param", f"(u64){c_name(one.name)}")
         for one, (offset, _) in zip(function.parameters, _offsets(function.parameters), strict=True):
             if function.is_kernel:
-                found[one.name] = ("param", f"(u64)(b->launch->parameters + {offset})")
+                found[one.name] = ("kernel", f"(u64)(b->launch->parameters + {offset})")
             else:
                 found[one.name] = ("param", f"(u64){c_name(one.name)}")
         found |= {one.name: ("param", f"(u64){c_name(one.name)}") for one in function.results}
