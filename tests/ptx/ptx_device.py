@@ -17,17 +17,19 @@ from fake_cuda import ColumnMajorBlas
 from numpy.typing import DTypeLike, NDArray
 
 from fastdp.gpu.device import choice
-from fastdp.gpu.device.base import Action, DeviceArray, do_nothing
+from fastdp.gpu.device.base import Action, CardFeatures, DeviceArray, do_nothing
 from fastdp.gpu.device.card_geometry import CardGeometry
-from fastdp.gpu.device.compiled import assembly, key
+from fastdp.gpu.device.compiled import assembly, key, source_key
 from fastdp.gpu.device.cublas import WORKSPACE_BYTES, Cublas
 from fastdp.gpu.device.launchers import DriverLauncher
+from fastdp.gpu.device.source_kernel import SourceKernel, compile_source
 from fastdp.gpu.device.stand_in import StandIn
 from ptx.build import compiler, folder
 from ptx.errors import PtxFaultError
 from ptx.machine import Kernel, Memory, load
 
 HOPPER = (9, 0)
+MULTIPROCESSORS = 132
 SHARED_WITHOUT_ASKING = 48 * 1024
 SHARED_AT_MOST = 227 * 1024
 THREADS_AT_MOST = 1024
@@ -115,6 +117,23 @@ class PtxLauncher(DriverLauncher):
             self._handles[place] = self._driver.adopt(found)
         return self._handles[place]
 
+    def _source_function(self, kernel: SourceKernel) -> int:
+        if kernel not in self._handles:
+            (found,) = load(ptx_of_source(kernel, self._capability)).values()
+            self._handles[kernel] = self._driver.adopt(found)
+        return self._handles[kernel]
+
+
+def ptx_of_source(kernel: SourceKernel, capability: tuple[int, int]) -> str:
+    """Return a kernel in CUDA C++ as PTX, from the disk or compiled now."""
+    path = folder() / f"{source_key(kernel, capability)}.ptx"
+    if path.exists():
+        return path.read_text()
+    made = compile_source(kernel, capability, assembly=True).decode().rstrip("\0")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(made)
+    return made
+
 
 def ptx_of(function: Any, signature: tuple[Any, ...], capability: tuple[int, int]) -> str:
     """Return a kernel in PTX, from the disk or compiled now."""
@@ -158,6 +177,7 @@ class PtxDevice(CardGeometry, StandIn):
         self.launcher = PtxLauncher(self.driver, capability)
         self.launchers = {self.launcher.name: self.launcher}
         self.capability = capability
+        self.features = CardFeatures(capability, MULTIPROCESSORS)
         workspace = self.empty(WORKSPACE_BYTES // 2**20, np.uint8)
         self._cublas = Cublas(CheckedBlas(self.vram), 0, workspace.raw.ctypes.data)
 
