@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from fastdp.gpu.device.base import Action, Device, DeviceArray
+from fastdp.gpu.device.source_kernel import SourceKernel
 from fastdp.potential.terms.scalar import TABLE, ZBL
 
 Count = Callable[[Any, "Density"], tuple[float, float]]
@@ -208,7 +209,16 @@ def plain_function(kernel: Any) -> Any:
     return kernel.py_func if hasattr(kernel, "py_func") else kernel.fn
 
 
+def _fused_network(kernel: SourceKernel, arguments: tuple[Any, ...]) -> Work:
+    """M read, Q written, and the weights once; what waits in scratch memory may stay in a cache."""
+    n, moments, weights = arguments[1], arguments[4], arguments[9]
+    moved = 2.0 * moments.nbytes + weights.nbytes + 16.0 * n
+    return Work(kernel.name, "fitting network", n * kernel.operations, moved)
+
+
 def _work(kernel: Any, grid: int, arguments: tuple[Any, ...], density: Density) -> Work:
+    if isinstance(kernel, SourceKernel):
+        return _fused_network(kernel, arguments)
     function = plain_function(kernel)
     arrays = [value for value in arguments if isinstance(value, DeviceArray)]
     names = inspect.signature(function).parameters

@@ -1,7 +1,7 @@
 """Compile every kernel of a GPU step without a card; print registers, spills and shared memory.
 
     python benchmarks/gpu_kernels.py MODEL STRUCTURE [--architecture 80 90] [--tolerance 1e-5] [--floors]
-        [--repeat 4] [--zbl 0.5 1.0] [--table FILE]
+        [--repeat 4] [--network fused] [--zbl 0.5 1.0] [--table FILE]
 
 Needs `pip install 'fastdp[cuda12]'` (numba-cuda and NVIDIA's ptxas from the wheel nvidia-cuda-nvcc-cu12), but
 neither a driver nor a GPU. A run on a device that only records (`fastdp/gpu/device/recording.py`) says what
@@ -31,13 +31,15 @@ from numpy.typing import NDArray
 from fastdp.dynamics.factory import make_integrator
 from fastdp.dynamics.settings import NoseHooverSettings, VelocityVerletSettings
 from fastdp.dynamics.state import State, SymbolTable
-from fastdp.gpu.device.base import Action, DeviceArray
+from fastdp.gpu.device.base import Action, CardFeatures, DeviceArray
 from fastdp.gpu.device.compiled import assembly
 from fastdp.gpu.device.launchers import signature_of
 from fastdp.gpu.device.recording import Launch, RecordingDevice
+from fastdp.gpu.device.source_kernel import SourceKernel, compile_source
 from fastdp.gpu.engine import DeviceEngine
 from fastdp.gpu.kernels import ranks
 from fastdp.gpu.kernels.ranks import BOUNDS_COLUMNS
+from fastdp.gpu.layout import Network
 from fastdp.gpu.potential import CudaPotential
 from fastdp.gpu.ranks.engine import RanksEngine
 from fastdp.model.readers.registry import read_model
@@ -58,6 +60,9 @@ SKIN = 1.0
 WARPS_PER_MULTIPROCESSOR = 64
 REGISTERS_PER_MULTIPROCESSOR = 65536
 
+HOPPER = CardFeatures((9, 0), 132)
+"""An H100 or H200."""
+
 
 def record(
     model: Any,
@@ -66,10 +71,11 @@ def record(
     products: str,
     density: Density,
     terms: Sequence[PairTerm] = (),
+    network: Network = "layers",
 ) -> tuple[RecordingDevice, list[tuple[Action, Work]]]:
     """Return what a step of a Nosé–Hoover run with the virial launches, and what was counted of it."""
-    device = RecordingDevice()
-    potential = CudaPotential(model, device, precision, products, terms)
+    device = RecordingDevice(HOPPER)
+    potential = CudaPotential(model, device, precision, products, terms, network)
     engine = DeviceEngine(potential, state, SKIN)
     integrator = make_integrator(NoseHooverSettings(timestep_fs=1.0, temperature_K=300.0))
     integrator.initialise(state)
@@ -131,7 +137,11 @@ def ptxas() -> str:
 
 def compile_kernel(launch: Launch, architecture: int, assembler: str) -> dict[str, int]:
     """Return registers, bytes of stack and spills, and static shared memory of a kernel."""
-    ptx = assembly(launch.kernel.py_func, signature_of(launch.arguments), divmod(architecture, 10))
+    capability = divmod(architecture, 10)
+    if isinstance(launch.kernel, SourceKernel):
+        ptx = compile_source(launch.kernel, capability, assembly=True).decode().rstrip("\0")
+    else:
+        ptx = assembly(launch.kernel.py_func, signature_of(launch.arguments), capability)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.ptx"
         path.write_text(ptx)
@@ -154,6 +164,10 @@ def compile_kernel(launch: Launch, architecture: int, assembler: str) -> dict[st
     }
     result["spilled"] = sum(int(n) for n in re.findall(r"(\d+) bytes spill", told))
     return result
+
+
+def _name(kernel: Any) -> str:
+    return kernel.name if isinstance(kernel, SourceKernel) else kernel.py_func.__name__
 
 
 def resident_warps(registers: int, block: int, shared: int) -> int:
@@ -185,7 +199,7 @@ def print_registers(device: RecordingDevice, precision: str, architecture: int) 
         found = compile_kernel(launch, architecture, assembler)
         shared = found["shared"] + launch.shared
         print(
-            f"| {launch.kernel.py_func.__name__} | {launch.block} | {found['registers']} | "
+            f"| {_name(launch.kernel)} | {launch.block} | {found['registers']} | "
             f"{found['stack'] + found['spilled']} | {shared} | "
             f"{resident_warps(found['registers'], launch.block, shared)} |",
             flush=True,
@@ -215,6 +229,7 @@ def main() -> None:
     parser.add_argument("--architecture", type=int, nargs="*", default=[80, 90])
     parser.add_argument("--precision", nargs="*", default=["double", "mixed"])
     parser.add_argument("--products", default="full", help="of mixed: full, tf32 or tf32x3")
+    parser.add_argument("--network", default="layers", choices=["layers", "fused"])
     parser.add_argument("--tolerance", type=float, default=1e-5)
     parser.add_argument("--repeat", type=int, default=1, help="copies along each axis")
     parser.add_argument("--floors", action="store_true")
@@ -237,7 +252,7 @@ def main() -> None:
     density = density_of(model.cutoff, SKIN, state, max((term.cutoff for term in terms), default=0.0))
     for precision in chosen.precision:
         products = chosen.products if precision == "mixed" else "full"
-        device, counted = record(model, state, precision, products, density, terms)
+        device, counted = record(model, state, precision, products, density, terms, chosen.network)
         if chosen.floors:
             print_floors(counted, density, state.n_atoms, precision)
         for architecture in chosen.architecture:
