@@ -17,17 +17,19 @@ from fake_cuda import ColumnMajorBlas
 from numpy.typing import DTypeLike, NDArray
 
 from fastdp.gpu.device import choice
-from fastdp.gpu.device.base import Action, DeviceArray, do_nothing
+from fastdp.gpu.device.base import Action, CardFeatures, DeviceArray, do_nothing
 from fastdp.gpu.device.card_geometry import CardGeometry
-from fastdp.gpu.device.compiled import assembly, key
+from fastdp.gpu.device.compiled import assembly, key, source_key
 from fastdp.gpu.device.cublas import WORKSPACE_BYTES, Cublas
 from fastdp.gpu.device.launchers import DriverLauncher
+from fastdp.gpu.device.source_kernel import SourceKernel, compile_source
 from fastdp.gpu.device.stand_in import StandIn
 from ptx.build import compiler, folder
 from ptx.errors import PtxFaultError
 from ptx.machine import Kernel, Memory, load
 
 HOPPER = (9, 0)
+MULTIPROCESSORS = 132
 SHARED_WITHOUT_ASKING = 48 * 1024
 SHARED_AT_MOST = 227 * 1024
 THREADS_AT_MOST = 1024
@@ -106,22 +108,38 @@ class PtxLauncher(DriverLauncher):
 
     def __init__(self, driver: PtxDriver, capability: tuple[int, int]) -> None:
         super().__init__(driver, 0, capability, lambda code: (0, code), lambda array: array.ctypes.data)
-        self._handles: dict[Any, int] = {}
+        self.kernels: set[str] = set()
 
     def _function(self, kernel: Any, signature: tuple[Any, ...]) -> int:
-        place = (kernel.py_func, signature)
-        if place not in self._handles:
-            (found,) = load(ptx_of(kernel.py_func, signature, self._capability)).values()
-            self._handles[place] = self._driver.adopt(found)
-        return self._handles[place]
+        function, capability = kernel.py_func, self._capability
+        self.kernels.add(function.__name__)
+        return self._adopted(
+            (function, signature),
+            key(function, signature, capability),
+            lambda: assembly(function, signature, capability),
+        )
+
+    def _source_function(self, kernel: SourceKernel) -> int:
+        self.kernels.add(kernel.name)
+        return self._adopted(
+            (kernel,),
+            source_key(kernel, self._capability),
+            lambda: compile_source(kernel, self._capability, assembly=True).decode().rstrip("\0 "),
+        )
+
+    def _adopted(self, place: tuple[Any, ...], name: str, make: Callable[[], str]) -> int:
+        if place not in self._loaded:
+            (found,) = load(kept(name, make)).values()
+            self._loaded[place] = (self._driver.adopt(found), found)
+        return self._loaded[place][0]
 
 
-def ptx_of(function: Any, signature: tuple[Any, ...], capability: tuple[int, int]) -> str:
+def kept(name: str, make: Callable[[], str]) -> str:
     """Return a kernel in PTX, from the disk or compiled now."""
-    path = folder() / f"{key(function, signature, capability)}.ptx"
+    path = folder() / f"{name}.ptx"
     if path.exists():
         return path.read_text()
-    made = assembly(function, signature, capability)
+    made = make()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(made)
     return made
@@ -158,6 +176,7 @@ class PtxDevice(CardGeometry, StandIn):
         self.launcher = PtxLauncher(self.driver, capability)
         self.launchers = {self.launcher.name: self.launcher}
         self.capability = capability
+        self.features = CardFeatures(capability, MULTIPROCESSORS)
         workspace = self.empty(WORKSPACE_BYTES // 2**20, np.uint8)
         self._cublas = Cublas(CheckedBlas(self.vram), 0, workspace.raw.ctypes.data)
 
