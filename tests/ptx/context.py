@@ -230,4 +230,4 @@ class Context:
         if not self.in_kernel:
             raise self.unsupported("within a function that is called")
         self.step.stops = True
-        self.do(f"{code} t->wait = {wait}; t->line = {self.line}; @SAVE@ {after}")
+        self.do(f"{code} t->wait = {wait}; t->line = {self.line}; @STOP@ {after}")

@@ -12,7 +12,7 @@ class Step:
     Attributes
     ----------
     code : str
-        With `@SAVE@` and `@LOAD@` where a thread stops and goes on.
+        With `@STOP@` where a thread stops and goes on.
     reads, writes : set of str
         Registers; only those that are certainly written.
     targets : tuple of str

@@ -108,14 +108,30 @@ class PtxLauncher(DriverLauncher):
 
     def __init__(self, driver: PtxDriver, capability: tuple[int, int]) -> None:
         super().__init__(driver, 0, capability, lambda code: (0, code), lambda array: array.ctypes.data)
-        self._handles: dict[Any, int] = {}
+        self.kernels: set[str] = set()
 
     def _function(self, kernel: Any, signature: tuple[Any, ...]) -> int:
-        place = (kernel.py_func, signature)
-        if place not in self._handles:
-            (found,) = load(ptx_of(kernel.py_func, signature, self._capability)).values()
-            self._handles[place] = self._driver.adopt(found)
-        return self._handles[place]
+        function, capability = kernel.py_func, self._capability
+        self.kernels.add(function.__name__)
+        return self._adopted(
+            (function, signature),
+            key(function, signature, capability),
+            lambda: assembly(function, signature, capability),
+        )
+
+    def _source_function(self, kernel: SourceKernel) -> int:
+        self.kernels.add(kernel.name)
+        return self._adopted(
+            (kernel,),
+            source_key(kernel, self._capability),
+            lambda: compile_source(kernel, self._capability, assembly=True).decode().rstrip("\0 "),
+        )
+
+    def _adopted(self, place: tuple[Any, ...], name: str, make: Callable[[], str]) -> int:
+        if place not in self._loaded:
+            (found,) = load(kept(name, make)).values()
+            self._loaded[place] = (self._driver.adopt(found), found)
+        return self._loaded[place][0]
 
     def _source_function(self, kernel: SourceKernel) -> int:
         if kernel not in self._handles:
@@ -135,12 +151,12 @@ def ptx_of_source(kernel: SourceKernel, capability: tuple[int, int]) -> str:
     return made
 
 
-def ptx_of(function: Any, signature: tuple[Any, ...], capability: tuple[int, int]) -> str:
+def kept(name: str, make: Callable[[], str]) -> str:
     """Return a kernel in PTX, from the disk or compiled now."""
-    path = folder() / f"{key(function, signature, capability)}.ptx"
+    path = folder() / f"{name}.ptx"
     if path.exists():
         return path.read_text()
-    made = assembly(function, signature, capability)
+    made = make()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(made)
     return made

@@ -265,6 +265,7 @@ static int run_launch(Launch *launch, const Kernel *k) {
   Block *b = calloc(1, sizeof(Block));
   Thread *threads = calloc(n, sizeof(Thread));
   u8 *saved = malloc(n * k->saved_bytes + 8), *local = aligned_alloc(64, (n * k->local_bytes + 127) / 64 * 64);
+  memset(saved, 0xFF, n * k->saved_bytes);
   u8 *shared = aligned_alloc(256, (launch->shared_bytes + 511) / 256 * 256);
   for (u64 i = 0; i < k->n_sites; i++) k->sites[i] = (Site){~0ull, 0};
   b->launch = launch;

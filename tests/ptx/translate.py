@@ -195,28 +195,24 @@ class _FunctionTranslator:
         """Return the function in C."""
         function = self._function
         steps = [self._step(one) for one in function.body or []]
-        live = live_after(steps)
-        self.saved = sorted(set().union(*live)) if live else []
-        lines, resumes = [], []
-        for step, kept in zip(steps, live, strict=True):
+        self.saved = sorted(set().union(*live_after(steps)))
+        lines, n_stops = [], 0
+        for step in steps:
             code = step.code
             if step.stops:
-                number = len(resumes) + 1
-                resumes.append(number)
-                names = [c_name(name) for name in sorted(kept - step.writes)]
-                save = " ".join(f"s->{name} = {name};" for name in names)
-                load = " ".join(f"{name} = s->{name};" for name in names)
-                code = code.replace("@SAVE@", f"{save} t->state = {number}; return; resume_{number}:; {load}")
+                n_stops += 1
+                code = code.replace("@STOP@", f"t->state = {n_stops}; return; resume_{n_stops}:;")
             lines.append(code)
-        return "\n".join([*self._opening(resumes), *lines, *self._closing()])
+        return "\n".join([*self._opening(n_stops), *lines, *self._closing()])
 
-    def _opening(self, resumes: list[int]) -> list[str]:
+    def _opening(self, n_stops: int) -> list[str]:
         registers = self._names.registers
         found = [f"static Site sites{self._name}[{max(self.n_sites, 1)}];"]
         if self._function.is_kernel:
             if self.saved:
                 fields = " ".join(f"{self._c(registers[name])} {c_name(name)};" for name in self.saved)
                 found.append(f"typedef struct {{ {fields} }} Saved{self._name};")
+                found += [f"#define {c_name(name)} s->{c_name(name)}" for name in self.saved]
             found.append(f"static void {self._name}(Block *b, Thread *t, void *saved) {{")
             if self.saved:
                 found.append(f"Saved{self._name} *s = saved;")
@@ -224,19 +220,19 @@ class _FunctionTranslator:
             found.append(f"{_header(self._function)} {{")
         found.append(f"Site *const sites = sites{self._name}; (void)sites;")
         found.append(f"enum {{ LOCAL_BYTES = {self.local_bytes} }}; u32 cc = 0; (void)cc;")
-        for name, kind in registers.items():
-            start = {"f32": "NAN", "f64": "NAN", "pred": "0"}.get(kind, f"({bits_type(kind)})~0ull")
-            found.append(f"{self._c(kind)} {c_name(name)} = {start};")
+        kept = set(self.saved)
+        found += [f"{self._c(kind)} {c_name(name)};" for name, kind in registers.items() if name not in kept]
         for one in self._function.variables:
             if one.space == "param":
                 found.append(f"u8 {c_name(one.name)}[{one.size}] __attribute__((aligned(16)));")
-        if resumes:
-            cases = " ".join(f"case {number}: goto resume_{number};" for number in resumes)
+        if n_stops:
+            cases = " ".join(f"case {number}: goto resume_{number};" for number in range(1, n_stops + 1))
             found.append(f"switch (t->state) {{ case 0: break; {cases} }}")
         return found
 
     def _closing(self) -> list[str]:
-        return ["t->wait = DONE;" if self._function.is_kernel else "", "}"]
+        end = "t->wait = DONE;" if self._function.is_kernel else ""
+        return [end, "}", *(f"#undef {c_name(name)}" for name in self.saved)]
 
     @staticmethod
     def _c(kind: str) -> str:
