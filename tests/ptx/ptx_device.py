@@ -133,23 +133,6 @@ class PtxLauncher(DriverLauncher):
             self._loaded[place] = (self._driver.adopt(found), found)
         return self._loaded[place][0]
 
-    def _source_function(self, kernel: SourceKernel) -> int:
-        if kernel not in self._handles:
-            (found,) = load(ptx_of_source(kernel, self._capability)).values()
-            self._handles[kernel] = self._driver.adopt(found)
-        return self._handles[kernel]
-
-
-def ptx_of_source(kernel: SourceKernel, capability: tuple[int, int]) -> str:
-    """Return a kernel in CUDA C++ as PTX, from the disk or compiled now."""
-    path = folder() / f"{source_key(kernel, capability)}.ptx"
-    if path.exists():
-        return path.read_text()
-    made = compile_source(kernel, capability, assembly=True).decode().rstrip("\0")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(made)
-    return made
-
 
 def kept(name: str, make: Callable[[], str]) -> str:
     """Return a kernel in PTX, from the disk or compiled now."""
