@@ -212,7 +212,10 @@ def _work(kernel: Any, grid: int, arguments: tuple[Any, ...], density: Density) 
     function = plain_function(kernel)
     arrays = [value for value in arguments if isinstance(value, DeviceArray)]
     names = inspect.signature(function).parameters
-    bound = SimpleNamespace(**dict(zip(names, arguments, strict=True)), grid=grid, arrays=arrays)
+    # What a kernel was compiled for, such as the order of the splines, counts as its arguments do.
+    compiled_for = inspect.getclosurevars(function).nonlocals
+    values = {**compiled_for, **dict(zip(names, arguments, strict=True))}
+    bound = SimpleNamespace(**values, grid=grid, arrays=arrays)
     part, count = COUNTS.get(function.__name__, ("list", NOTHING))
     if "n" not in names:
         bound.n = 0

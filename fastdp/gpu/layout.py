@@ -23,7 +23,6 @@ from fastdp.gpu.kernels.pairs import (
 )
 from fastdp.model.description import Shortcut
 from fastdp.potential.compressed.compressed_model import CompressedCentre, CompressedModel, FactoredLayer
-from fastdp.potential.compressed.splines import segment_polynomials
 
 if TYPE_CHECKING:
     from fastdp.gpu.pair_terms import DevicePairTerms
@@ -138,7 +137,6 @@ class DeviceModel:
     ----------
     dtype : float32 or float64
         Of everything but `pair_tables`.
-    polynomials : (order, order)
     pair_tables : (n_types, n_types, PAIR_COLUMNS) float64
     centres : tuple of DeviceCentre
         By type.
@@ -152,7 +150,6 @@ class DeviceModel:
     """
 
     dtype: np.dtype
-    polynomials: DeviceArray
     pair_tables: DeviceArray
     centres: tuple[DeviceCentre, ...]
     n_types: int
@@ -219,7 +216,6 @@ def upload_model(
             tables[a, b, INVERSE_SPACING] = basis.inverse_spacing
     return DeviceModel(
         dtype=np.dtype(dtype),
-        polynomials=device.upload(np.array(segment_polynomials(model.degree), dtype)),
         pair_tables=device.upload(tables),
         centres=tuple(_centre(device, centre, dtype, products) for centre in model.centres),
         n_types=model.n_types,
