@@ -1,8 +1,9 @@
 """Forces on an atom from its Q and those of its neighbours; one warp for each atom, see `pairs`.
 
-The lanes first take a neighbour each: interval, weights and slopes of the basis functions go to shared
-memory. Then all of them take these neighbours one after the other, each lane with one of the 4 × (degree + 1)
-numbers of Q that a neighbour touches; each lane sums up its share of the force.
+The lanes first take a neighbour each and say where its Q is. Then they fetch Q of one neighbour after the
+other, each lane one of its 4 × (degree + 1) numbers, many of them under way at the same time; Q^i ± Q^j goes
+to shared memory. At last each lane has a neighbour again, sums up what is between the two atoms, and adds
+that to a force and a virial of its own; those of all lanes are added up in the end.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 from functools import cache
 from typing import Any
 
-from numba import cuda, float64, int64, uint32
+from numba import cuda, float64, int64, uint32, uint64
 
 from fastdp.gpu.kernels.compiling import block_function, device_function
 from fastdp.gpu.kernels.entries import displacement_of
@@ -33,6 +34,9 @@ from fastdp.gpu.kernels.pairs import (
 from fastdp.gpu.kernels.status import FOUND, HALTED, NO_LIST, NOT_HELD
 from fastdp.potential.compressed import scalar
 
+AT_ONCE = 8
+"""Neighbours whose Q is under way at the same time, for each lane; 32 is a multiple of it."""
+
 FORCE_COLUMNS = 12
 """Three components of the force and nine of the virial."""
 
@@ -53,14 +57,13 @@ def force_kernel(real: Any, order: int, windowed: bool = False) -> Any:
         Whether Q is found by `places`; otherwise that of each sorted atom is in its row.
     """
     slope_of = device_function(scalar.radial_coordinate_slope)
-    polynomial = device_function(scalar.array_polynomial)
-    derivative = device_function(scalar.array_polynomial_slope)
+    value_and_slope = device_function(scalar.array_polynomial_and_slope)
     interval_of = interval_function(real, order)
     splines = coefficients(real, order)
     lanes_of_one = 4 * order
     # Splines of low degree leave lanes for several neighbours at a time.
     together = WARP // lanes_of_one
-    by_function, by_component, with_zeros = (order, PADDED), (4, PADDED), (order + 1, PADDED)
+    by_lane = (lanes_of_one, PADDED)
 
     @cuda.jit
     def forces(
@@ -101,13 +104,10 @@ def force_kernel(real: Any, order: int, windowed: bool = False) -> Any:
             Half of −g ⊗ r of the atom's pairs, eV.
         """
         polynomials = cuda.const.array_like(splines)
-        weight = cuda.shared.array(with_zeros, real)
-        slope = cuda.shared.array(by_function, real)
-        direction = cuda.shared.array(by_component, real)
-        inverse = cuda.shared.array(PADDED, real)
-        half_vector = cuda.shared.array((3, PADDED), float64)
+        # Q^i ± Q^j by component and function, of one neighbour in each column.
+        both = cuda.shared.array(by_lane, real)
         interval = cuda.shared.array(WARP, uint32)
-        other_row = cuda.shared.array(WARP, int64)
+        other_place = cuda.shared.array(WARP, uint64)
         part = cuda.shared.array((FORCE_COLUMNS, PADDED), float64)
         found = cuda.shared.array(3, uint32)
         near = cuda.shared.array(RING, uint32)
@@ -121,16 +121,13 @@ def force_kernel(real: Any, order: int, windowed: bool = False) -> Any:
         lane = uint32(cuda.threadIdx.x)
         centre = uint32(centre_type)
         columns = n_types * n_functions
-        # Splines of low degree leave lanes for two neighbours at a time.
-        member = lane // (4 * order)
-        component = uint32(lane // order - 4 * member)
-        m = uint32(lane % order)
+        member = uint64(lane // lanes_of_one)
+        mine = uint64(lane % lanes_of_one)
+        component = mine // uint64(order)
+        function = mine % uint64(order)
+        of_own = cuda.local.array(AT_ONCE, real)
+        of_other = cuda.local.array(AT_ONCE, real)
         mirrored = real(1.0) if component == 0 else real(-1.0)
-        along_x = real(1.0) if component == 1 else real(0.0)
-        along_y = real(1.0) if component == 2 else real(0.0)
-        along_z = real(1.0) if component == 3 else real(0.0)
-        # Component 0 has no part across: its weight is zero.
-        across_row = uint32(m if component > 0 else order)
         x = sorted_positions[i, 0]
         y = sorted_positions[i, 1]
         z = sorted_positions[i, 2]
@@ -148,8 +145,6 @@ def force_kernel(real: Any, order: int, windowed: bool = False) -> Any:
         vzz = 0.0
         if lane < 3:
             found[lane] = 0
-        direction[0, lane] = real(1.0)
-        weight[order, lane] = real(0.0)
         cuda.syncthreads()
         turn = uint32(0)
         head = 0
@@ -160,8 +155,10 @@ def force_kernel(real: Any, order: int, windowed: bool = False) -> Any:
             inverse_spacing = real(pair_tables[centre, b, INVERSE_SPACING])
             shortest_squared = pair_tables[centre, b, SHORTEST_SQUARED]
             stop = start + row_counts[i, b]
-            own_place = (row * 4 + component) * columns + b * n_functions + m
-            other_place = component * columns + centre * n_functions + m
+            # Where the lane's number is for k = 0, in Q of this atom and of an atom in row 0.
+            in_row = component * uint64(columns) + function
+            own = uint64(row * 4 * columns + b * n_functions) + in_row
+            other = uint64(centre * n_functions) + in_row
             held = 0
             while start < stop or held > 0:
                 while start < stop and held < WARP:
@@ -185,11 +182,16 @@ def force_kernel(real: Any, order: int, windowed: bool = False) -> Any:
                     held += append(turn, head + held, inside, j, dx, dy, dz, lane, found, near, near_vector)
                     turn = uint32(turn + 1 if turn < 2 else 0)
                     start += WARP
-                # The ring is filled, and the lanes are through with the neighbours before.
+                # The ring is filled, and no lane looks at places of the neighbours before.
                 cuda.syncthreads()
                 n = min(held, WARP)
+                p = uint32((head + lane) & (RING - 1))
+                k = uint32(0)
+                place = int64(row)
+                fraction = real(0.0)
+                factor = real(0.0)
+                inverse_r = real(0.0)
                 if lane < n:
-                    p = uint32((head + lane) & (RING - 1))
                     j = near[p]
                     dx = near_vector[0, p]
                     dy = near_vector[1, p]
@@ -202,78 +204,82 @@ def force_kernel(real: Any, order: int, windowed: bool = False) -> Any:
                     place = int64(j)
                     if windowed:
                         place = -1
-                        for held_place in range(places.shape[1]):
-                            if places[b, held_place, LOW] <= j and j < places[b, held_place, HIGH]:
-                                place = j + places[b, held_place, SHIFT]
+                        for kept in range(places.shape[1]):
+                            if places[b, kept, LOW] <= j and j < places[b, kept, HIGH]:
+                                place = j + places[b, kept, SHIFT]
                         if place < 0:
                             cuda.atomic.or_(status, FOUND, NOT_HELD)
                             place = 0
+                interval[lane] = k
+                other_place[lane] = uint64(place * 4 * columns + k)
+                cuda.syncthreads()
+                if member < uint64(together):
+                    number = member
+                    # Beyond the last neighbour the atom is its own.
+                    while number < uint64(n):
+                        # All of them are under way before the first is used.
+                        for t in range(AT_ONCE):
+                            at = number + uint64(t * together)
+                            of_own[t] = q[own + interval[at]]
+                            of_other[t] = q[other + other_place[at]]
+                        for t in range(AT_ONCE):
+                            both[mine, number + uint64(t * together)] = of_own[t] + mirrored * of_other[t]
+                        number += uint64(AT_ONCE * together)
+                cuda.syncthreads()
+                if lane < n:
+                    # Sums of X B' by component, and of X B of the vectors.
+                    s0 = real(0.0)
+                    sx = real(0.0)
+                    sy = real(0.0)
+                    sz = real(0.0)
+                    ax = real(0.0)
+                    ay = real(0.0)
+                    az = real(0.0)
+                    for m in range(order):
+                        a = uint64(m)
+                        value, slope = value_and_slope(polynomials, a, order, fraction)
+                        s0 += both[a, lane] * slope
+                        sx += both[uint64(order) + a, lane] * slope
+                        sy += both[uint64(2 * order) + a, lane] * slope
+                        sz += both[uint64(3 * order) + a, lane] * slope
+                        ax += both[uint64(order) + a, lane] * value
+                        ay += both[uint64(2 * order) + a, lane] * value
+                        az += both[uint64(3 * order) + a, lane] * value
+                    dx = near_vector[0, p]
+                    dy = near_vector[1, p]
+                    dz = near_vector[2, p]
                     ux = real(dx) * inverse_r
                     uy = real(dy) * inverse_r
                     uz = real(dz) * inverse_r
-                    half_r = 0.5 / float64(inverse_r)
-                    direction[1, lane] = ux
-                    direction[2, lane] = uy
-                    direction[3, lane] = uz
-                    half_vector[0, lane] = half_r * float64(ux)
-                    half_vector[1, lane] = half_r * float64(uy)
-                    half_vector[2, lane] = half_r * float64(uz)
-                    inverse[lane] = inverse_r
-                    interval[lane] = k
-                    other_row[lane] = place * 4 * columns + k
-                    for a in range(order):
-                        weight[a, lane] = polynomial(polynomials, a, order, fraction)
-                        slope[a, lane] = factor * derivative(polynomials, a, order, fraction)
-                else:
-                    direction[1, lane] = real(0.0)
-                    direction[2, lane] = real(0.0)
-                    direction[3, lane] = real(0.0)
-                    half_vector[0, lane] = 0.0
-                    half_vector[1, lane] = 0.0
-                    half_vector[2, lane] = 0.0
-                    inverse[lane] = real(0.0)
-                    interval[lane] = 0
-                    other_row[lane] = row * 4 * columns
-                    for a in range(order):
-                        weight[a, lane] = real(0.0)
-                        slope[a, lane] = real(0.0)
-                cuda.syncthreads()
-                if member < together:
-                    for first_j in range(member, n, 2 * together):
-                        j0 = uint32(first_j)
-                        j1 = uint32(first_j + together)
-                        own0 = q[own_place + interval[j0]]
-                        own1 = q[own_place + interval[j1]]
-                        other0 = q[other_place + other_row[j0]]
-                        other1 = q[other_place + other_row[j1]]
-                        for turn_of in range(2):
-                            j = j0 if turn_of == 0 else j1
-                            own = own0 if turn_of == 0 else own1
-                            other = other0 if turn_of == 0 else other1
-                            # X = Q^i + Q^j for component 0, Q^i − Q^j for the others.
-                            both = own + mirrored * other
-                            # X_c [B' r̂_c r̂ + B (e_c − r̂_c r̂)/r]
-                            across = both * weight[across_row, j] * inverse[j]
-                            radial = (both * slope[m, j] - across) * direction[component, j]
-                            gx = float64(radial * direction[1, j] + along_x * across)
-                            gy = float64(radial * direction[2, j] + along_y * across)
-                            gz = float64(radial * direction[3, j] + along_z * across)
-                            fx += gx
-                            fy += gy
-                            fz += gz
-                            if with_virial != 0:
-                                rx = half_vector[0, j]
-                                ry = half_vector[1, j]
-                                rz = half_vector[2, j]
-                                vxx -= gx * rx
-                                vxy -= gx * ry
-                                vxz -= gx * rz
-                                vyx -= gy * rx
-                                vyy -= gy * ry
-                                vyz -= gy * rz
-                                vzx -= gz * rx
-                                vzy -= gz * ry
-                                vzz -= gz * rz
+                    ax *= inverse_r
+                    ay *= inverse_r
+                    az *= inverse_r
+                    # X_0 B' r̂ + Σ_c X_c [B' r̂_c r̂ + B (e_c − r̂_c r̂)/r]
+                    radial = (
+                        factor * s0
+                        + (factor * sx - ax) * ux
+                        + (factor * sy - ay) * uy
+                        + (factor * sz - az) * uz
+                    )
+                    gx = float64(radial * ux + ax)
+                    gy = float64(radial * uy + ay)
+                    gz = float64(radial * uz + az)
+                    fx += gx
+                    fy += gy
+                    fz += gz
+                    if with_virial != 0:
+                        dx *= 0.5
+                        dy *= 0.5
+                        dz *= 0.5
+                        vxx -= gx * dx
+                        vxy -= gx * dy
+                        vxz -= gx * dz
+                        vyx -= gy * dx
+                        vyy -= gy * dy
+                        vyz -= gy * dz
+                        vzx -= gz * dx
+                        vzy -= gz * dy
+                        vzz -= gz * dz
                 head += n
                 held -= n
             start = stop

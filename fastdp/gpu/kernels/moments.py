@@ -179,16 +179,16 @@ def moment_kernel(real: Any, order: int) -> Any:
                         target[a, lane] = a
                 cuda.syncthreads()
                 if lane < lanes_of_one:
-                    j = uint64(0)
-                    while j < uint64(n):
+                    number = uint64(0)
+                    while number < uint64(n):
                         # All that does not depend on the sums comes first.
                         for t in range(AT_ONCE):
-                            at = j + uint64(t)
+                            at = number + uint64(t)
                             place[t] = own + target[own_residue, at]
                             value[t] = weight[own_residue, at] * direction[component, at]
                         for t in range(AT_ONCE):
                             total[place[t]] += value[t]
-                        j += uint64(AT_ONCE)
+                        number += uint64(AT_ONCE)
                 head += n
                 held -= n
             start = stop
