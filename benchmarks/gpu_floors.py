@@ -141,7 +141,7 @@ NOTHING = _atoms(0, 0)
 
 COUNTS: dict[str, tuple[str, Count]] = {
     "moments": ("moments", _pairs(30, 2, 8)),
-    "forces": ("forces", _pairs(40, 4, 80)),
+    "forces": ("forces", _pairs(85, 4, 22)),
     "add_pair_terms": ("further terms", _pair_terms),
     "activate": ("elementwise", _activate),
     "multiply": ("elementwise", _rows(3, 1)),
