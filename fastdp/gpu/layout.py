@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastdp.errors import BackendError, InputError
 from fastdp.gpu.device.base import Device, DeviceArray
 from fastdp.gpu.device.tf32 import rounded_to_tf32
+from fastdp.gpu.fused.network import FusedNetwork, fused_network
 from fastdp.gpu.kernels.layers import SHORTCUT_CODES
 from fastdp.gpu.kernels.pairs import (
     INVERSE_SPACING,
@@ -26,6 +27,10 @@ from fastdp.potential.compressed.compressed_model import CompressedCentre, Compr
 
 if TYPE_CHECKING:
     from fastdp.gpu.pair_terms import DevicePairTerms
+
+Network = Literal["layers", "fused"]
+"""How fitting networks are evaluated: layer by layer, by matrix products and kernels between; or all of a
+network by one kernel on tensor cores."""
 
 Products = Literal["full", "tf32", "tf32x3"]
 """How float32 matrices are multiplied: as they are; with factors rounded to the 11 bits of TF32; or as three
@@ -113,6 +118,8 @@ class DeviceCentre:
         eV.
     rank, axis, width : int
         q, M (0 for the triangle) and the number of the network's inputs.
+    fused : FusedNetwork or None
+        All of the network, where one kernel evaluates it.
     """
 
     radial: Matrix
@@ -127,6 +134,7 @@ class DeviceCentre:
     rank: int
     axis: int
     width: int
+    fused: FusedNetwork | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +153,7 @@ class DeviceModel:
     cutoff : float
         Å.
     products : {"full", "tf32", "tf32x3"}
+    network : {"layers", "fused"}
     terms : DevicePairTerms or None
         What is added to the model's energy.
     """
@@ -157,6 +166,7 @@ class DeviceModel:
     order: int
     cutoff: float
     products: Products
+    network: Network = "layers"
     terms: DevicePairTerms | None = None
 
     @property
@@ -181,7 +191,11 @@ class DeviceModel:
 
 
 def upload_model(
-    device: Device, model: CompressedModel, dtype: DTypeLike, products: Products = "full"
+    device: Device,
+    model: CompressedModel,
+    dtype: DTypeLike,
+    products: Products = "full",
+    network: Network = "layers",
 ) -> DeviceModel:
     """Copy a compressed model to a device.
 
@@ -192,6 +206,7 @@ def upload_model(
     dtype : float32 or float64
     products : {"full", "tf32", "tf32x3"}
         Only "full" for float64.
+    network : {"layers", "fused"}
 
     Returns
     -------
@@ -217,12 +232,13 @@ def upload_model(
     return DeviceModel(
         dtype=np.dtype(dtype),
         pair_tables=device.upload(tables),
-        centres=tuple(_centre(device, centre, dtype, products) for centre in model.centres),
+        centres=tuple(_centre(device, centre, dtype, products, network) for centre in model.centres),
         n_types=model.n_types,
         n_functions=model.n_functions,
         order=model.degree + 1,
         cutoff=model.cutoff,
         products=products,
+        network=network,
     )
 
 
@@ -235,7 +251,9 @@ def _matrix(device: Device, values: NDArray, dtype: DTypeLike, products: Product
     return Matrix(uploaded, device.upload(high), device.upload(whole - high))
 
 
-def _centre(device: Device, centre: CompressedCentre, dtype: DTypeLike, products: Products) -> DeviceCentre:
+def _centre(
+    device: Device, centre: CompressedCentre, dtype: DTypeLike, products: Products, network: Network
+) -> DeviceCentre:
     def matrix(values: NDArray) -> Matrix:
         return _matrix(device, values, dtype, products)
 
@@ -269,6 +287,7 @@ def _centre(device: Device, centre: CompressedCentre, dtype: DTypeLike, products
         rank=q,
         axis=axis,
         width=len(left_of),
+        fused=fused_network(device, centre, dtype, products) if network == "fused" else None,
     )
 
 
