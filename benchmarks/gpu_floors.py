@@ -142,7 +142,7 @@ NOTHING = _atoms(0, 0)
 
 COUNTS: dict[str, tuple[str, Count]] = {
     "moments": ("moments", _pairs(30, 2, 8)),
-    "forces": ("forces", _pairs(40, 4, 80)),
+    "forces": ("forces", _pairs(85, 4, 22)),
     "add_pair_terms": ("further terms", _pair_terms),
     "activate": ("elementwise", _activate),
     "multiply": ("elementwise", _rows(3, 1)),
@@ -222,7 +222,10 @@ def _work(kernel: Any, grid: int, arguments: tuple[Any, ...], density: Density) 
     function = plain_function(kernel)
     arrays = [value for value in arguments if isinstance(value, DeviceArray)]
     names = inspect.signature(function).parameters
-    bound = SimpleNamespace(**dict(zip(names, arguments, strict=True)), grid=grid, arrays=arrays)
+    # What a kernel was compiled for, such as the order of the splines, counts as its arguments do.
+    compiled_for = inspect.getclosurevars(function).nonlocals
+    values = {**compiled_for, **dict(zip(names, arguments, strict=True))}
+    bound = SimpleNamespace(**values, grid=grid, arrays=arrays)
     part, count = COUNTS.get(function.__name__, ("list", NOTHING))
     if "n" not in names:
         bound.n = 0

@@ -1,12 +1,13 @@
 """Compile every kernel of a GPU step without a card; print registers, spills and shared memory.
 
     python benchmarks/gpu_kernels.py MODEL STRUCTURE [--architecture 80 90] [--tolerance 1e-5] [--floors]
-        [--repeat 4] [--network fused] [--zbl 0.5 1.0] [--table FILE]
+        [--repeat 4] [--network fused] [--zbl 0.5 1.0] [--table FILE] [--loops moments forces]
 
 Needs `pip install 'fastdp[cuda12]'` (numba-cuda and NVIDIA's ptxas from the wheel nvidia-cuda-nvcc-cu12), but
 neither a driver nor a GPU. A run on a device that only records (`fastdp/gpu/device/recording.py`) says what
 would be launched; each kernel is compiled to PTX for the types of its arguments, and by ptxas to machine
-code. `--floors` counts, from the same recording, floating-point operations and bytes of each part of a step.
+code. `--floors` counts, from the same recording, floating-point operations and bytes of each part of a step;
+`--loops` instructions in the loops of some kernels (by nvdisasm: `pip install nvidia-cuda-nvdisasm`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 from ase.io import read as read_ase
 from gpu_floors import Density, Work, counting
+from gpu_loops import disassembly, loops
 from gpu_systems import density_of
 from numpy.typing import NDArray
 
@@ -135,8 +137,10 @@ def ptxas() -> str:
     return str(Path(next(iter(nvidia.cuda_nvcc.__path__))) / "bin" / "ptxas")
 
 
-def compile_kernel(launch: Launch, architecture: int, assembler: str) -> dict[str, int]:
-    """Return registers, bytes of stack and spills, and static shared memory of a kernel."""
+def compile_kernel(
+    launch: Launch, architecture: int, assembler: str, disassemble: bool = False
+) -> tuple[dict[str, int], str]:
+    """Return registers, bytes of stack and spills, and static shared memory of a kernel, and its code."""
     capability = divmod(architecture, 10)
     if isinstance(launch.kernel, SourceKernel):
         ptx = compile_source(launch.kernel, capability, assembly=True).decode().rstrip("\0")
@@ -154,6 +158,7 @@ def compile_kernel(launch: Launch, architecture: int, assembler: str) -> dict[st
             str(path),
         ]
         told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+        code = disassembly(path.with_suffix(".cubin")) if disassemble else ""
     numbers = {
         "registers": r"Used (\d+) registers",
         "stack": r"(\d+) bytes stack",
@@ -163,7 +168,7 @@ def compile_kernel(launch: Launch, architecture: int, assembler: str) -> dict[st
         name: int(found[1]) if (found := re.search(text, told)) else 0 for name, text in numbers.items()
     }
     result["spilled"] = sum(int(n) for n in re.findall(r"(\d+) bytes spill", told))
-    return result
+    return result, code
 
 
 def _name(kernel: Any) -> str:
@@ -178,14 +183,17 @@ def resident_warps(registers: int, block: int, shared: int) -> int:
     return min(by_registers, by_shared, 32, WARPS_PER_MULTIPROCESSOR // warps) * warps
 
 
-def print_registers(device: RecordingDevice, precision: str, architecture: int) -> None:
-    """Print a table of all kernels for one architecture."""
+def print_registers(
+    device: RecordingDevice, precision: str, architecture: int, disassembled: Sequence[str] = ()
+) -> None:
+    """Print a table of all kernels for one architecture, and the loops of some."""
     import numba.cuda.dispatcher as dispatcher
 
     # Device functions are compiled for the card of this machine; here there is none.
     dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=divmod(architecture, 10))
     assembler = ptxas()
     seen = set()
+    codes: list[tuple[str, str]] = []
     print(f"\n{precision}, sm_{architecture}\n")
     print(
         "| kernel | block | registers | stack and spills, bytes | shared, bytes | warps on a multiprocessor |"
@@ -196,14 +204,19 @@ def print_registers(device: RecordingDevice, precision: str, architecture: int) 
         if key in seen:
             continue
         seen.add(key)
-        found = compile_kernel(launch, architecture, assembler)
+        name = _name(launch.kernel)
+        found, code = compile_kernel(launch, architecture, assembler, name in disassembled)
+        if code:
+            codes.append((name, code))
         shared = found["shared"] + launch.shared
         print(
-            f"| {_name(launch.kernel)} | {launch.block} | {found['registers']} | "
+            f"| {name} | {launch.block} | {found['registers']} | "
             f"{found['stack'] + found['spilled']} | {shared} | "
             f"{resident_warps(found['registers'], launch.block, shared)} |",
             flush=True,
         )
+    for name, code in codes:
+        print(f"\n{name}: " + "\n".join(loops(code)))
 
 
 def print_floors(counted: list[tuple[Action, Work]], density: Density, n_atoms: int, precision: str) -> None:
@@ -235,6 +248,7 @@ def main() -> None:
     parser.add_argument("--floors", action="store_true")
     parser.add_argument("--zbl", nargs=2, type=float, metavar=("INNER", "OUTER"), help="Å")
     parser.add_argument("--table", help="of pairs, in the order of the model's types")
+    parser.add_argument("--loops", nargs="*", default=[], metavar="KERNEL", help="count their instructions")
     chosen = parser.parse_args()
     description = read_model(chosen.model)
     frame = read_ase(chosen.structure)
@@ -256,7 +270,7 @@ def main() -> None:
         if chosen.floors:
             print_floors(counted, density, state.n_atoms, precision)
         for architecture in chosen.architecture:
-            print_registers(device, precision, architecture)
+            print_registers(device, precision, architecture, chosen.loops)
     device = record_ranks(model, state)
     for architecture in chosen.architecture:
         print_registers(device, "of several ranks", architecture)
