@@ -24,7 +24,6 @@ from fastdp.gpu.kernels.pairs import (
 )
 from fastdp.model.description import Shortcut
 from fastdp.potential.compressed.compressed_model import CompressedCentre, CompressedModel, FactoredLayer
-from fastdp.potential.compressed.splines import segment_polynomials
 
 if TYPE_CHECKING:
     from fastdp.gpu.pair_terms import DevicePairTerms
@@ -38,8 +37,8 @@ Products = Literal["full", "tf32", "tf32x3"]
 such products of factors split in two, which brings the accuracy of float32 back."""
 
 
-SHARED_FOR_MOMENTS = 44 * 1024
-"""Bytes, of the 48 KiB that a block has without asking for more; tables of neighbours take 3 kB."""
+SHARED_FOR_MOMENTS = 42 * 1024
+"""Bytes, of the 48 KiB that a block has without asking for more; tables of neighbours take 5.2 kB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +145,6 @@ class DeviceModel:
     ----------
     dtype : float32 or float64
         Of everything but `pair_tables`.
-    polynomials : (order, order)
     pair_tables : (n_types, n_types, PAIR_COLUMNS) float64
     centres : tuple of DeviceCentre
         By type.
@@ -161,7 +159,6 @@ class DeviceModel:
     """
 
     dtype: np.dtype
-    polynomials: DeviceArray
     pair_tables: DeviceArray
     centres: tuple[DeviceCentre, ...]
     n_types: int
@@ -234,7 +231,6 @@ def upload_model(
             tables[a, b, INVERSE_SPACING] = basis.inverse_spacing
     return DeviceModel(
         dtype=np.dtype(dtype),
-        polynomials=device.upload(np.array(segment_polynomials(model.degree), dtype)),
         pair_tables=device.upload(tables),
         centres=tuple(_centre(device, centre, dtype, products, network) for centre in model.centres),
         n_types=model.n_types,

@@ -14,10 +14,14 @@ from pathlib import Path
 HERE = Path(__file__).parent
 HEADERS = ("runtime.h", "arithmetic.h", "collectives.h")
 OPTIONS = (
-    "-O1", "-march=native", "-std=gnu11", "-shared", "-fPIC", "-w",
+    "-march=native", "-std=gnu11", "-shared", "-fPIC", "-w",
     # As a card computes: nothing contracted that is not `fma`, integers that wrap, bits seen as other types.
     "-ffp-contract=off", "-fwrapv", "-fno-strict-aliasing", "-fno-trapping-math",
 )  # fmt: skip
+
+
+LONG_SOURCE = 1 << 20
+"""Bytes beyond which gcc takes minutes to optimise."""
 
 
 def compiler() -> str | None:
@@ -48,6 +52,7 @@ def _surroundings() -> str:
 
 def library(source: str, options: tuple[str, ...] = ()) -> ctypes.CDLL:
     """Return the compiled library of a text of C."""
+    options = ("-O0" if len(source) > LONG_SOURCE else "-O1", *options)
     parts = "\n".join([_surroundings(), *OPTIONS, *options, source])
     name = hashlib.sha256(parts.encode()).hexdigest()[:32]
     kept = folder()

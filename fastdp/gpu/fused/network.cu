@@ -672,7 +672,8 @@ fused_network(const int* status, Index n, Index first, Index stored, Real* momen
     // The energy, and the gradient of the last layer in the place of its input.
     {
         Real* const z = shared + Z_AT * STRIDE;
-        Real* const sums = shared + CHUNKS_AT * STRIDE;
+        // The second buffer: what comes next begins with the first.
+        Real* const sums = shared + (CHUNKS_AT + CHUNK) * STRIDE;
         const int atom = threadIdx.x % ROWS, part = threadIdx.x / ROWS;
         Real sum = Real(0);
         for (int h = part; h < N_OUT[LAYERS - 1]; h += PARTS) {
@@ -687,7 +688,6 @@ fused_network(const int* status, Index n, Index first, Index stored, Real* momen
             for (int other = 0; other < PARTS; ++other) energy += sums[other * STRIDE + threadIdx.x];
             energies[atom_of[first + block_first + threadIdx.x]] = (double)energy + bias;
         }
-        __syncthreads();
     }
 
     backward<LAYERS - 1>(shared, weights);

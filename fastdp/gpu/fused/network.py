@@ -173,7 +173,11 @@ def fused_network(device: Device, centre: CompressedCentre, dtype: DTypeLike, pr
         plans=possible,
         multiprocessors=features.multiprocessors,
         kernels={
-            one.rows: SourceKernel("fused_network", preamble(shape, one, kind, offsets) + network_source())
+            one.rows: SourceKernel(
+                "fused_network",
+                preamble(shape, one, kind, offsets) + network_source(),
+                2.0 * max(PRODUCT_CODES[kind], 1) * shape.multiply_adds,
+            )
             for one in possible
         },
     )

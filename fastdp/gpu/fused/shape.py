@@ -109,6 +109,19 @@ class NetworkShape:
         return TILE * TILE * len(self.tiles)
 
     @property
+    def multiply_adds(self) -> int:
+        """Of an atom, there and back: products of matrices, with the second factors of layers made twice."""
+        mixed = 4 * (self.columns * self.q + self.q * self.right)
+        pairs = self.q * self.right if self.right else self.q * (self.q + 1) // 2
+        layers = sum(
+            width * layer.kept + layer.rank * layer.n_out
+            for width, layer in zip((pairs, *(one.n_in for one in self.layers[1:])), self.layers, strict=True)
+        )
+        again = sum(layer.rank * layer.n_out for layer in self.layers)
+        # Products of channels there, and twice back.
+        return 2 * (mixed + layers) + again + 12 * pairs
+
+    @property
     def parked(self) -> int:
         """Numbers of τ and T of an atom, in whole blocks."""
         return 4 * (rounded_up(self.q, TILE) + rounded_up(self.right, TILE))
