@@ -16,7 +16,7 @@ from gpu_cases import AS_PTX, compressed_case
 from numba import cuda, types
 from ptx.errors import PtxFaultError
 from ptx.machine import Memory, load
-from ptx.ptx_device import CheckedBlas, PtxDevice, PtxDriver, install
+from ptx.ptx_device import CheckedBlas, PtxDevice, PtxDriver, install, why_not
 
 from fastdp.errors import BackendError
 from fastdp.gpu.device import card as card_module
@@ -25,7 +25,9 @@ from fastdp.gpu.device.card import Card
 from fastdp.gpu.device.compiled import Compiled, assembly
 from fastdp.gpu.potential import CudaPotential
 
-pytestmark = pytest.mark.skipif(not AS_PTX, reason="FASTDP_GPU_PTX=1 runs compiled kernels")
+pytestmark = pytest.mark.skipif(
+    not AS_PTX or bool(why_not()), reason=why_not() or "FASTDP_GPU_PTX=1 runs compiled kernels"
+)
 
 THREADS = 64
 SKIN = 0.5
