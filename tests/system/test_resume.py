@@ -193,7 +193,7 @@ def stopped(tmp_path: Path) -> Path:
         (((31, NVE), (70, NVT)), "steps of stage 1 was 30, and is 31"),
         (((30, replace(NVE, timestep_fs=4.0)), (70, NVT)), "timestep_fs of stage 1 was 5.0, and is 4.0"),
         (((30, NVE), (70, replace(NVT, temperature_K=121.0))), "temperature_K of stage 2"),
-        (((30, NVE), (70, NVE)), "chain_length of stage 2 was 3, and is None"),
+        (((30, NVE), (70, NVE)), "integrator of stage 2 was 'nose_hoover', and is 'velocity_verlet'"),
         (((30, NVE), (19, NVT)), "steps of stage 2 was 70, and is 19"),
         (((30, NVE),), "in stage 2, but the input has 1"),
     ],

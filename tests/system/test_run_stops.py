@@ -31,6 +31,7 @@ from fastdp.output.trajectory import Trajectory
 from fastdp.potential.base import Evaluation
 from fastdp.simulation.reporter import Progress, Reporter, RunSummary, StageSummary
 from fastdp.simulation.settings import GuardSettings, OutputSettings, RunSettings, StageSettings
+from fastdp.simulation.signals import SIGNALS, StopRequest
 
 
 def steps_written(directory: Path) -> tuple[list[int], list[int]]:
@@ -210,10 +211,26 @@ def test_a_run_in_a_thread_of_another_program(tmp_path: Path) -> None:
 
 
 def test_signal_handlers_come_back(tmp_path: Path) -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+    before = [signal.getsignal(number) for number in SIGNALS]
     simulation(settings(tmp_path, (5, NVE))).run()
-    after = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
-    assert after == before
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_a_run_that_was_started_with_nohup_goes_on_without_its_terminal() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert stop.signal_name is None
+            signal.raise_signal(signal.SIGUSR1)
+            assert stop.signal_name == "SIGUSR1"
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with StopRequest() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert stop.signal_name == "SIGHUP"
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_without_trajectory_and_table(tmp_path: Path) -> None:
