@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ def load_input(path: str | Path) -> InputFile:
         raise ConfigurationError(str(path), problems)
     configuration = _with_absolute_paths(configuration, folder)
     problems += _clashing_outputs(configuration, path.absolute())
+    problems += _without_effect(configuration)
     if problems:
         raise ConfigurationError(str(path), problems)
     return InputFile(path.absolute(), configuration)
@@ -114,11 +115,43 @@ def _parse(path: Path) -> tuple[str, dict[str, Any]]:
 def _missing_files(data: Mapping[str, Any], folder: Path) -> list[str]:
     """Look for the named files even where other keys are wrong, to report everything at once."""
     problems = []
-    for table, key in INPUT_PATHS:
-        content = data.get(table)
-        name = content.get(key) if isinstance(content, dict) else None
+    for place, key, name in _named_files(data):
         if isinstance(name, str) and name and "\x00" not in name and not os.path.exists(folder / name):
-            problems.append(f"[{table}], {key}: no such file: {name} (looked for {folder / name})")
+            problems.append(f"{place}, {key}: no such file: {name} (looked for {folder / name})")
+    return problems
+
+
+def _named_files(data: Mapping[str, Any]) -> Iterator[tuple[str, str, object]]:
+    """Yield table, key and value of everything that names something to read, in a file that may be wrong."""
+    for table, key in INPUT_PATHS:
+        yield f"[{table}]", key, _at(data, table, key)
+    models = _at(data, "committee", "models")
+    for name in models if isinstance(models, list) else ():
+        yield "[committee]", "models", name
+    for header, entries, key in (
+        ("potential.table", _at(data, "potential", "table"), "file"),
+        ("tensor", data.get("tensor"), "model"),
+    ):
+        for number, entry in enumerate(entries if isinstance(entries, list) else (), start=1):
+            yield f"[[{header}]] {number}", key, entry.get(key) if isinstance(entry, dict) else None
+
+
+def _at(data: Mapping[str, Any], table: str, key: str) -> object:
+    content = data.get(table)
+    return content.get(key) if isinstance(content, dict) else None
+
+
+def _without_effect(configuration: Configuration) -> list[str]:
+    """Find keys that say what is to be done in a case that nothing defines."""
+    committee = configuration.committee
+    if committee is None or committee.limit is not None:
+        return []
+    without = "would do nothing without `limit`, the deviation above which a frame counts; set it"
+    problems = []
+    if committee.save_frames is not None:
+        problems.append(f"[committee], save_frames: {without}")
+    if committee.above_limit != "continue":
+        problems.append(f"[committee], above_limit: is {committee.above_limit!r}, which {without}")
     return problems
 
 

@@ -196,6 +196,33 @@ def test_what_is_not_toml_is_a_problem_not_a_crash(folder: Path, content: bytes)
         load_input(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            '[committee]\nmodels = ["model.pb", "absent.pb"]',
+            "[committee], models: no such file: absent.pb",
+        ),
+        (
+            '[[tensor]]\nmodel = "absent.pb"\nfile = "a.csv"',
+            "[[tensor]] 1, model: no such file: absent.pb",
+        ),
+        ('[[potential.table]]\nfile = "absent.tab"', "[[potential.table]] 1, file: no such file: absent.tab"),
+        (
+            '[committee]\nmodels = ["other.pb"]\nabove_limit = "pause"',
+            "[committee], above_limit: is 'pause', which would do nothing without `limit`",
+        ),
+        (
+            '[committee]\nmodels = ["other.pb"]\nsave_frames = "frames"',
+            "[committee], save_frames: would do nothing without `limit`",
+        ),
+    ],
+)
+def test_what_a_run_would_find_out_late_is_found_at_once(folder: Path, text: str, expected: str) -> None:
+    (folder / "other.pb").write_bytes(b"")
+    assert the_problem(folder, VALID + text).startswith(expected)
+
+
 def test_a_byte_order_mark_is_no_problem(folder: Path) -> None:
     path = folder / "input.toml"
     path.write_bytes(b"\xef\xbb\xbf" + VALID.encode())
@@ -262,6 +289,8 @@ def test_a_folder_is_not_an_input_file(tmp_path: Path) -> None:
     ],
 )
 def test_outputs_may_not_overwrite_one_another_or_the_input(folder: Path, output: str, expected: str) -> None:
+    for name in ("second.pb", "dipole.pb", "pairs.csv"):
+        (folder / name).write_bytes(b"")
     assert expected in the_problem(folder, VALID + output)
 
 
