@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import ase.io
@@ -15,7 +16,7 @@ from fastdp.dynamics.snapshot import Snapshot
 from fastdp.dynamics.state import State
 from fastdp.errors import CheckpointError, FastDPError, InputError, OutputExistsError, TrajectoryError
 from fastdp.output.convert import convert
-from fastdp.output.h5md import TrajectoryFile
+from fastdp.output.h5md import ROOM_AT_ONCE, TrajectoryFile
 from fastdp.output.trajectory import Trajectory
 from fastdp.potential.base import Evaluation
 
@@ -387,3 +388,19 @@ def test_a_frame_that_was_cut_short_does_not_count(tmp_path: Path) -> None:
     file.close()
     with Trajectory(path) as trajectory:
         assert [found.step for found in trajectory] == [0, 20, 40, 60]
+
+
+def test_room_that_a_killed_run_reserved_is_reserved_anew(tmp_path: Path) -> None:
+    """A hole takes no room until HDF5 writes into it, and then a full disk ends the process."""
+    path = tmp_path / "t.h5"
+    states = write(path)
+    assert path.stat().st_size < ROOM_AT_ONCE  # what was reserved is given back
+    position = {"frames": FRAMES, "step": states[-1].step}
+    os.truncate(path, path.stat().st_size + 2**25)
+    file = writer(path)
+    file.reopen(snapshot(states[-1]), position, {})
+    file.write(snapshot(frame(FRAMES)))
+    found = path.stat()
+    assert found.st_blocks * 512 >= found.st_size
+    file.close()
+    assert path.stat().st_size < ROOM_AT_ONCE
