@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ase.io
+import h5py
 import numpy as np
 import pytest
 from argon import NVE, NVT, SKIN, argon, resume, settings, simulation
@@ -27,6 +28,7 @@ from fastdp.errors import (
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.output.checkpoint import read_checkpoint
 from fastdp.output.files import run_lock
+from fastdp.output.h5md import ROOM_AT_ONCE
 from fastdp.output.trajectory import Trajectory
 from fastdp.potential.base import Evaluation
 from fastdp.simulation.reporter import Progress, Reporter, RunSummary, StageSummary
@@ -208,6 +210,16 @@ def test_a_run_in_a_thread_of_another_program(tmp_path: Path) -> None:
     thread.start()
     thread.join()
     assert steps_written(tmp_path)[0] == [0, 10, 20]
+
+
+def test_files_are_closed_while_the_simulation_is_still_there(tmp_path: Path) -> None:
+    run = simulation(settings(tmp_path, (5, NVE)))
+    run.run()
+    # What was reserved is given back, and HDF5 lets others write.
+    assert (tmp_path / "trajectory.h5").stat().st_size < ROOM_AT_ONCE
+    with h5py.File(tmp_path / "trajectory.h5", "r+"):
+        pass
+    del run
 
 
 def test_signal_handlers_come_back(tmp_path: Path) -> None:
