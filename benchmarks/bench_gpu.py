@@ -1,7 +1,7 @@
 """Check, time and tabulate the GPU engine in one call.
 
     python benchmarks/bench_gpu.py [--systems water copper] [--sizes 192 1e4 1e5 1e6 1e7] [--json FILE]
-        [--variants float64 float32 tf32x3 tf32] [--profile 1e5] [--minutes 8] [--launcher numba] [--simulate]
+        [--variants float64 fused-float64 …] [--profile 1e5] [--minutes 8] [--launcher numba] [--simulate]
 
 In this order, each written to the JSON file as soon as it is known: rates of the card and cost of a launch;
 rms force error of every variant, and of the compressed potential on the CPU, against the model as trained;
@@ -36,11 +36,6 @@ from fastdp.gpu.engine import LONGEST_CHUNK, DeviceEngine
 
 CHUNK_SECONDS = 0.5
 """Steps are timed in chunks that take about this long."""
-
-
-def rate_of(variant: str, rates: dict[str, float]) -> float:
-    """Return the operations per second of a variant's matrix products."""
-    return rates[variant if variant in rates else "tf32"]
 
 
 def time_engine(engine: DeviceEngine, device: Device, chunks: int) -> dict[str, Any]:
@@ -91,7 +86,9 @@ def time_size(bench: Bench, case: Case, variant: str, wanted: float) -> dict[str
         system = engine._system
         per_atom, fixed = engine.bytes / system.n_atoms, system.fixed_bytes
         rates = bench.found["rates"]
-        floor = step_floor(engine, bench.device, case.density(SKIN), rate_of(variant, rates), rates["bytes"])
+        floor = step_floor(
+            engine, bench.device, case.density(SKIN), rates[VARIANTS[variant].rate], rates["bytes"]
+        )
         error = run.force_error
         del run, engine, system
     n = case.n_atoms * int(np.prod(copies))
@@ -146,7 +143,7 @@ def profile(bench: Bench, case: Case, variant: str, wanted: float, rates: dict[s
         engine,
         bench.device,
         case.density(SKIN),
-        rate_of(variant, rates),
+        rates[VARIANTS[variant].rate],
         rates["bytes"],
         bench.options.profile_steps,
     )
@@ -240,9 +237,7 @@ def main() -> None:
     )
     parser.add_argument("--systems", nargs="*", default=["water", "copper"], choices=list(CASES))
     parser.add_argument("--sizes", nargs="*", type=float, default=[192, 1e4, 1e5, 1e6, 1e7])
-    parser.add_argument(
-        "--variants", nargs="*", default=["float64", "float32", "tf32x3"], choices=list(VARIANTS)
-    )
+    parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--profile", type=float, default=1e5, help="atoms of the table of kernels")
     parser.add_argument("--profile-steps", type=int, default=5)
     parser.add_argument("--tolerance", type=float, default=1e-5)

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from fastdp.gpu.device.base import Action, Device, DeviceArray
+from fastdp.gpu.device.source_kernel import SourceKernel
 from fastdp.potential.terms.scalar import TABLE, ZBL
 
 Count = Callable[[Any, "Density"], tuple[float, float]]
@@ -141,7 +142,7 @@ NOTHING = _atoms(0, 0)
 
 COUNTS: dict[str, tuple[str, Count]] = {
     "moments": ("moments", _pairs(30, 2, 8)),
-    "forces": ("forces", _pairs(40, 4, 80)),
+    "forces": ("forces", _pairs(85, 4, 22)),
     "add_pair_terms": ("further terms", _pair_terms),
     "activate": ("elementwise", _activate),
     "multiply": ("elementwise", _rows(3, 1)),
@@ -208,11 +209,23 @@ def plain_function(kernel: Any) -> Any:
     return kernel.py_func if hasattr(kernel, "py_func") else kernel.fn
 
 
+def _fused_network(kernel: SourceKernel, arguments: tuple[Any, ...]) -> Work:
+    """M read, Q written, and the weights once; what waits in scratch memory may stay in a cache."""
+    n, moments, weights = arguments[1], arguments[4], arguments[9]
+    moved = 2.0 * moments.nbytes + weights.nbytes + 16.0 * n
+    return Work(kernel.name, "fitting network", n * kernel.operations, moved)
+
+
 def _work(kernel: Any, grid: int, arguments: tuple[Any, ...], density: Density) -> Work:
+    if isinstance(kernel, SourceKernel):
+        return _fused_network(kernel, arguments)
     function = plain_function(kernel)
     arrays = [value for value in arguments if isinstance(value, DeviceArray)]
     names = inspect.signature(function).parameters
-    bound = SimpleNamespace(**dict(zip(names, arguments, strict=True)), grid=grid, arrays=arrays)
+    # What a kernel was compiled for, such as the order of the splines, counts as its arguments do.
+    compiled_for = inspect.getclosurevars(function).nonlocals
+    values = {**compiled_for, **dict(zip(names, arguments, strict=True))}
+    bound = SimpleNamespace(**values, grid=grid, arrays=arrays)
     part, count = COUNTS.get(function.__name__, ("list", NOTHING))
     if "n" not in names:
         bound.n = 0

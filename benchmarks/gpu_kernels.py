@@ -1,12 +1,13 @@
 """Compile every kernel of a GPU step without a card; print registers, spills and shared memory.
 
     python benchmarks/gpu_kernels.py MODEL STRUCTURE [--architecture 80 90] [--tolerance 1e-5] [--floors]
-        [--repeat 4] [--zbl 0.5 1.0] [--table FILE]
+        [--repeat 4] [--network fused] [--zbl 0.5 1.0] [--table FILE] [--loops moments forces]
 
 Needs `pip install 'fastdp[cuda12]'` (numba-cuda and NVIDIA's ptxas from the wheel nvidia-cuda-nvcc-cu12), but
 neither a driver nor a GPU. A run on a device that only records (`fastdp/gpu/device/recording.py`) says what
 would be launched; each kernel is compiled to PTX for the types of its arguments, and by ptxas to machine
-code. `--floors` counts, from the same recording, floating-point operations and bytes of each part of a step.
+code. `--floors` counts, from the same recording, floating-point operations and bytes of each part of a step;
+`--loops` instructions in the loops of some kernels (by nvdisasm: `pip install nvidia-cuda-nvdisasm`).
 """
 
 from __future__ import annotations
@@ -25,19 +26,22 @@ from typing import Any
 import numpy as np
 from ase.io import read as read_ase
 from gpu_floors import Density, Work, counting
+from gpu_loops import disassembly, loops
 from gpu_systems import density_of
 from numpy.typing import NDArray
 
 from fastdp.dynamics.factory import make_integrator
 from fastdp.dynamics.settings import NoseHooverSettings, VelocityVerletSettings
 from fastdp.dynamics.state import State, SymbolTable
-from fastdp.gpu.device.base import Action, DeviceArray
+from fastdp.gpu.device.base import Action, CardFeatures, DeviceArray
 from fastdp.gpu.device.compiled import assembly
 from fastdp.gpu.device.launchers import signature_of
 from fastdp.gpu.device.recording import Launch, RecordingDevice
+from fastdp.gpu.device.source_kernel import SourceKernel, compile_source
 from fastdp.gpu.engine import DeviceEngine
 from fastdp.gpu.kernels import ranks
 from fastdp.gpu.kernels.ranks import BOUNDS_COLUMNS
+from fastdp.gpu.layout import Network
 from fastdp.gpu.potential import CudaPotential
 from fastdp.gpu.ranks.engine import RanksEngine
 from fastdp.model.readers.registry import read_model
@@ -58,6 +62,9 @@ SKIN = 1.0
 WARPS_PER_MULTIPROCESSOR = 64
 REGISTERS_PER_MULTIPROCESSOR = 65536
 
+HOPPER = CardFeatures((9, 0), 132)
+"""An H100 or H200."""
+
 
 def record(
     model: Any,
@@ -66,10 +73,11 @@ def record(
     products: str,
     density: Density,
     terms: Sequence[PairTerm] = (),
+    network: Network = "layers",
 ) -> tuple[RecordingDevice, list[tuple[Action, Work]]]:
     """Return what a step of a Nosé–Hoover run with the virial launches, and what was counted of it."""
-    device = RecordingDevice()
-    potential = CudaPotential(model, device, precision, products, terms)
+    device = RecordingDevice(HOPPER)
+    potential = CudaPotential(model, device, precision, products, terms, network)
     engine = DeviceEngine(potential, state, SKIN)
     integrator = make_integrator(NoseHooverSettings(timestep_fs=1.0, temperature_K=300.0))
     integrator.initialise(state)
@@ -129,9 +137,15 @@ def ptxas() -> str:
     return str(Path(next(iter(nvidia.cuda_nvcc.__path__))) / "bin" / "ptxas")
 
 
-def compile_kernel(launch: Launch, architecture: int, assembler: str) -> dict[str, int]:
-    """Return registers, bytes of stack and spills, and static shared memory of a kernel."""
-    ptx = assembly(launch.kernel.py_func, signature_of(launch.arguments), divmod(architecture, 10))
+def compile_kernel(
+    launch: Launch, architecture: int, assembler: str, disassemble: bool = False
+) -> tuple[dict[str, int], str]:
+    """Return registers, bytes of stack and spills, and static shared memory of a kernel, and its code."""
+    capability = divmod(architecture, 10)
+    if isinstance(launch.kernel, SourceKernel):
+        ptx = compile_source(launch.kernel, capability, assembly=True).decode().rstrip("\0")
+    else:
+        ptx = assembly(launch.kernel.py_func, signature_of(launch.arguments), capability)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.ptx"
         path.write_text(ptx)
@@ -144,6 +158,7 @@ def compile_kernel(launch: Launch, architecture: int, assembler: str) -> dict[st
             str(path),
         ]
         told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+        code = disassembly(path.with_suffix(".cubin")) if disassemble else ""
     numbers = {
         "registers": r"Used (\d+) registers",
         "stack": r"(\d+) bytes stack",
@@ -153,7 +168,11 @@ def compile_kernel(launch: Launch, architecture: int, assembler: str) -> dict[st
         name: int(found[1]) if (found := re.search(text, told)) else 0 for name, text in numbers.items()
     }
     result["spilled"] = sum(int(n) for n in re.findall(r"(\d+) bytes spill", told))
-    return result
+    return result, code
+
+
+def _name(kernel: Any) -> str:
+    return kernel.name if isinstance(kernel, SourceKernel) else kernel.py_func.__name__
 
 
 def resident_warps(registers: int, block: int, shared: int) -> int:
@@ -164,14 +183,17 @@ def resident_warps(registers: int, block: int, shared: int) -> int:
     return min(by_registers, by_shared, 32, WARPS_PER_MULTIPROCESSOR // warps) * warps
 
 
-def print_registers(device: RecordingDevice, precision: str, architecture: int) -> None:
-    """Print a table of all kernels for one architecture."""
+def print_registers(
+    device: RecordingDevice, precision: str, architecture: int, disassembled: Sequence[str] = ()
+) -> None:
+    """Print a table of all kernels for one architecture, and the loops of some."""
     import numba.cuda.dispatcher as dispatcher
 
     # Device functions are compiled for the card of this machine; here there is none.
     dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=divmod(architecture, 10))
     assembler = ptxas()
     seen = set()
+    codes: list[tuple[str, str]] = []
     print(f"\n{precision}, sm_{architecture}\n")
     print(
         "| kernel | block | registers | stack and spills, bytes | shared, bytes | warps on a multiprocessor |"
@@ -182,14 +204,19 @@ def print_registers(device: RecordingDevice, precision: str, architecture: int) 
         if key in seen:
             continue
         seen.add(key)
-        found = compile_kernel(launch, architecture, assembler)
+        name = _name(launch.kernel)
+        found, code = compile_kernel(launch, architecture, assembler, name in disassembled)
+        if code:
+            codes.append((name, code))
         shared = found["shared"] + launch.shared
         print(
-            f"| {launch.kernel.py_func.__name__} | {launch.block} | {found['registers']} | "
+            f"| {name} | {launch.block} | {found['registers']} | "
             f"{found['stack'] + found['spilled']} | {shared} | "
             f"{resident_warps(found['registers'], launch.block, shared)} |",
             flush=True,
         )
+    for name, code in codes:
+        print(f"\n{name}: " + "\n".join(loops(code)))
 
 
 def print_floors(counted: list[tuple[Action, Work]], density: Density, n_atoms: int, precision: str) -> None:
@@ -215,11 +242,13 @@ def main() -> None:
     parser.add_argument("--architecture", type=int, nargs="*", default=[80, 90])
     parser.add_argument("--precision", nargs="*", default=["double", "mixed"])
     parser.add_argument("--products", default="full", help="of mixed: full, tf32 or tf32x3")
+    parser.add_argument("--network", default="layers", choices=["layers", "fused"])
     parser.add_argument("--tolerance", type=float, default=1e-5)
     parser.add_argument("--repeat", type=int, default=1, help="copies along each axis")
     parser.add_argument("--floors", action="store_true")
     parser.add_argument("--zbl", nargs=2, type=float, metavar=("INNER", "OUTER"), help="Å")
     parser.add_argument("--table", help="of pairs, in the order of the model's types")
+    parser.add_argument("--loops", nargs="*", default=[], metavar="KERNEL", help="count their instructions")
     chosen = parser.parse_args()
     description = read_model(chosen.model)
     frame = read_ase(chosen.structure)
@@ -237,11 +266,11 @@ def main() -> None:
     density = density_of(model.cutoff, SKIN, state, max((term.cutoff for term in terms), default=0.0))
     for precision in chosen.precision:
         products = chosen.products if precision == "mixed" else "full"
-        device, counted = record(model, state, precision, products, density, terms)
+        device, counted = record(model, state, precision, products, density, terms, chosen.network)
         if chosen.floors:
             print_floors(counted, density, state.n_atoms, precision)
         for architecture in chosen.architecture:
-            print_registers(device, precision, architecture)
+            print_registers(device, precision, architecture, chosen.loops)
     device = record_ranks(model, state)
     for architecture in chosen.architecture:
         print_registers(device, "of several ranks", architecture)

@@ -80,7 +80,10 @@ class Bench:
 
     def potential(self, case: Case, variant: str) -> CudaPotential:
         """Return a potential of one variant."""
-        return CudaPotential(case.model, self.device, *VARIANTS[variant])
+        chosen = VARIANTS[variant]
+        return CudaPotential(
+            case.model, self.device, chosen.precision, chosen.products, network=chosen.network
+        )
 
     def run(self, case: Case, variant: str, copies: tuple[int, int, int]) -> Run:
         """Return atoms in motion on the device.

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from ase.build import bulk
@@ -16,9 +17,11 @@ from numpy.typing import NDArray
 from fastdp.dynamics.settings import VelocitySettings
 from fastdp.dynamics.state import State, SymbolTable
 from fastdp.dynamics.velocities import prepare_velocities
+from fastdp.gpu.layout import Network, Products
 from fastdp.model.description import DeepPotential
 from fastdp.model.readers.registry import read_model
 from fastdp.neighbours.verlet_list import VerletList
+from fastdp.potential.base import Precision
 from fastdp.potential.compressed.compressed_model import CompressedModel
 from fastdp.potential.compressed.measurement import Atoms
 from fastdp.potential.compressed.prepare import prepare
@@ -29,13 +32,34 @@ from fastdp.structure.types import match_types
 ROOT = Path(__file__).resolve().parents[1]
 COPPER = ROOT.parent / "shared" / "models" / "third_party" / "copper.pb"
 
+
+class Variant(NamedTuple):
+    """How a `CudaPotential` computes, and whose rate its products are compared with.
+
+    Attributes
+    ----------
+    precision : {"double", "mixed"}
+    products : {"full", "tf32", "tf32x3"}
+    network : {"layers", "fused"}
+    rate : {"float64", "float32", "tf32"}
+    """
+
+    precision: Precision
+    products: Products
+    network: Network
+    rate: str
+
+
 VARIANTS = {
-    "float64": ("double", "full"),
-    "float32": ("mixed", "full"),
-    "tf32x3": ("mixed", "tf32x3"),
-    "tf32": ("mixed", "tf32"),
+    "float64": Variant("double", "full", "layers", "float64"),
+    "float32": Variant("mixed", "full", "layers", "float32"),
+    "tf32x3": Variant("mixed", "tf32x3", "layers", "tf32"),
+    "tf32": Variant("mixed", "tf32", "layers", "tf32"),
+    "fused-float64": Variant("double", "full", "fused", "float64"),
+    "fused-tf32x3": Variant("mixed", "tf32x3", "fused", "tf32"),
+    "fused-tf32": Variant("mixed", "tf32", "fused", "tf32"),
 }
-"""Precision and products of `CudaPotential`, by the name that results are given under."""
+"""By the name that results are given under."""
 
 
 @dataclass(frozen=True)

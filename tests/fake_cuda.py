@@ -9,6 +9,8 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from fastdp.gpu.device.tf32 import rounded_to_tf32
+
 
 class ColumnMajorBlas:
     """cuBLAS as its documentation says, for memory of the host."""
@@ -26,16 +28,21 @@ class ColumnMajorBlas:
         types = [plain.pop(place).value for place in (8, 11, 15)]
         assert types == [0, 0, 0]
         assert [value.value for value in plain[-2:]] == [77, -1]
-        return self._product(ctypes.c_float, *plain[:-2])
+        return self._product(ctypes.c_float, *plain[:-2], rounded=rounded_to_tf32)
+
+    def _touched(self, address: int, n_bytes: int) -> None:
+        """Take note of memory that a product uses."""
 
     def _product(
-        self, kind, handle, op_a, op_b, m, n, k, alpha, a, lda, sa, b, ldb, sb, beta, c, ldc, sc, batch
-    ):
+        self, kind, handle, op_a, op_b, m, n, k, alpha, a, lda, sa, b, ldb, sb, beta, c, ldc, sc, batch,
+        rounded=np.asarray,
+    ):  # fmt: skip
         dtype = np.dtype(kind)
 
         def matrix(pointer, rows, columns, leading, number, stride):
             address = pointer.value + number * stride.value * dtype.itemsize
             size = leading.value * (columns - 1) + rows
+            self._touched(address, size * dtype.itemsize)
             flat = np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(kind)), (size,))
             assert leading.value >= rows
             return as_strided(flat, (rows, columns), (dtype.itemsize, leading.value * dtype.itemsize))
@@ -45,6 +52,7 @@ class ColumnMajorBlas:
             first = matrix(a, *((m, k) if op_a.value == 0 else (k, m)), lda, number, sa)
             second = matrix(b, *((k, n) if op_b.value == 0 else (n, k)), ldb, number, sb)
             result = matrix(c, m, n, ldc, number, sc)
+            first, second = rounded(first), rounded(second)
             product = (first if op_a.value == 0 else first.T) @ (second if op_b.value == 0 else second.T)
             # With a factor of zero the result is not read: it may be anything before.
             before = 0.0 if beta._obj.value == 0.0 else beta._obj.value * result

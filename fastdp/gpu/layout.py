@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastdp.errors import BackendError, InputError
 from fastdp.gpu.device.base import Device, DeviceArray
 from fastdp.gpu.device.tf32 import rounded_to_tf32
+from fastdp.gpu.fused.network import FusedNetwork, fused_network
 from fastdp.gpu.kernels.layers import SHORTCUT_CODES
 from fastdp.gpu.kernels.pairs import (
     INVERSE_SPACING,
@@ -23,18 +24,21 @@ from fastdp.gpu.kernels.pairs import (
 )
 from fastdp.model.description import Shortcut
 from fastdp.potential.compressed.compressed_model import CompressedCentre, CompressedModel, FactoredLayer
-from fastdp.potential.compressed.splines import segment_polynomials
 
 if TYPE_CHECKING:
     from fastdp.gpu.pair_terms import DevicePairTerms
+
+Network = Literal["layers", "fused"]
+"""How fitting networks are evaluated: layer by layer, by matrix products and kernels between; or all of a
+network by one kernel on tensor cores."""
 
 Products = Literal["full", "tf32", "tf32x3"]
 """How float32 matrices are multiplied: as they are; with factors rounded to the 11 bits of TF32; or as three
 such products of factors split in two, which brings the accuracy of float32 back."""
 
 
-SHARED_FOR_MOMENTS = 44 * 1024
-"""Bytes, of the 48 KiB that a block has without asking for more; tables of neighbours take 3 kB."""
+SHARED_FOR_MOMENTS = 42 * 1024
+"""Bytes, of the 48 KiB that a block has without asking for more; tables of neighbours take 5.2 kB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +118,8 @@ class DeviceCentre:
         eV.
     rank, axis, width : int
         q, M (0 for the triangle) and the number of the network's inputs.
+    fused : FusedNetwork or None
+        All of the network, where one kernel evaluates it.
     """
 
     radial: Matrix
@@ -128,6 +134,7 @@ class DeviceCentre:
     rank: int
     axis: int
     width: int
+    fused: FusedNetwork | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +145,6 @@ class DeviceModel:
     ----------
     dtype : float32 or float64
         Of everything but `pair_tables`.
-    polynomials : (order, order)
     pair_tables : (n_types, n_types, PAIR_COLUMNS) float64
     centres : tuple of DeviceCentre
         By type.
@@ -147,12 +153,12 @@ class DeviceModel:
     cutoff : float
         Å.
     products : {"full", "tf32", "tf32x3"}
+    network : {"layers", "fused"}
     terms : DevicePairTerms or None
         What is added to the model's energy.
     """
 
     dtype: np.dtype
-    polynomials: DeviceArray
     pair_tables: DeviceArray
     centres: tuple[DeviceCentre, ...]
     n_types: int
@@ -160,6 +166,7 @@ class DeviceModel:
     order: int
     cutoff: float
     products: Products
+    network: Network = "layers"
     terms: DevicePairTerms | None = None
 
     @property
@@ -184,7 +191,11 @@ class DeviceModel:
 
 
 def upload_model(
-    device: Device, model: CompressedModel, dtype: DTypeLike, products: Products = "full"
+    device: Device,
+    model: CompressedModel,
+    dtype: DTypeLike,
+    products: Products = "full",
+    network: Network = "layers",
 ) -> DeviceModel:
     """Copy a compressed model to a device.
 
@@ -195,6 +206,7 @@ def upload_model(
     dtype : float32 or float64
     products : {"full", "tf32", "tf32x3"}
         Only "full" for float64.
+    network : {"layers", "fused"}
 
     Returns
     -------
@@ -219,14 +231,14 @@ def upload_model(
             tables[a, b, INVERSE_SPACING] = basis.inverse_spacing
     return DeviceModel(
         dtype=np.dtype(dtype),
-        polynomials=device.upload(np.array(segment_polynomials(model.degree), dtype)),
         pair_tables=device.upload(tables),
-        centres=tuple(_centre(device, centre, dtype, products) for centre in model.centres),
+        centres=tuple(_centre(device, centre, dtype, products, network) for centre in model.centres),
         n_types=model.n_types,
         n_functions=model.n_functions,
         order=model.degree + 1,
         cutoff=model.cutoff,
         products=products,
+        network=network,
     )
 
 
@@ -239,7 +251,9 @@ def _matrix(device: Device, values: NDArray, dtype: DTypeLike, products: Product
     return Matrix(uploaded, device.upload(high), device.upload(whole - high))
 
 
-def _centre(device: Device, centre: CompressedCentre, dtype: DTypeLike, products: Products) -> DeviceCentre:
+def _centre(
+    device: Device, centre: CompressedCentre, dtype: DTypeLike, products: Products, network: Network
+) -> DeviceCentre:
     def matrix(values: NDArray) -> Matrix:
         return _matrix(device, values, dtype, products)
 
@@ -273,6 +287,7 @@ def _centre(device: Device, centre: CompressedCentre, dtype: DTypeLike, products
         rank=q,
         axis=axis,
         width=len(left_of),
+        fused=fused_network(device, centre, dtype, products) if network == "fused" else None,
     )
 
 

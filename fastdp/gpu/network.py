@@ -52,7 +52,14 @@ def network_actions(
         Scratch that other tiles use too.
     arrays : TileArrays
     """
-    return _Network(device, model, tile, Arena(arena_memory), arrays).actions
+    centre = model.centres[tile.centre_type]
+    if centre.fused is None:
+        return _Network(device, model, tile, Arena(arena_memory), arrays).actions
+    action = centre.fused.action(
+        device, tile.size, tile.start, centre.bias, arrays.moments, arrays.energies, arrays.atom_of,
+        arrays.status, arena_memory,
+    )  # fmt: skip
+    return [action]
 
 
 class _Network:

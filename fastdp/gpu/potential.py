@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastdp.errors import NonFiniteError, PairTooCloseError
 from fastdp.gpu.device.base import Action, Device, run_all
 from fastdp.gpu.kernels.status import HALTED, Reason, begin_evaluation, end_evaluation
-from fastdp.gpu.layout import DeviceModel, Products, upload_model
+from fastdp.gpu.layout import DeviceModel, Network, Products, upload_model
 from fastdp.gpu.pair_terms import too_close_error, upload_pair_terms
 from fastdp.gpu.rooms import SPARE
 from fastdp.gpu.system import BYTES_PER_ATOM_OF_A_RUN, Boundaries, DeviceSystem
@@ -101,6 +101,8 @@ class CudaPotential(Potential):
         How float32 matrices are multiplied, see `layout.Products`.
     terms : sequence of PairTerm
         Added to the model's energy, in float64.
+    network : {"layers", "fused"}
+        How fitting networks are evaluated, see `layout.Network`.
     """
 
     def __init__(
@@ -110,13 +112,14 @@ class CudaPotential(Potential):
         precision: Precision = "double",
         products: Products = "full",
         terms: Sequence[PairTerm] = (),
+        network: Network = "layers",
     ) -> None:
         self.model = model
         self.precision = precision
         self.device = device
         self.terms = tuple(terms)
         self.device_model: DeviceModel = replace(
-            upload_model(device, model, DTYPES[precision], products),
+            upload_model(device, model, DTYPES[precision], products, network),
             terms=upload_pair_terms(device, self.terms),
         )
         self._system: DeviceSystem | None = None
@@ -134,8 +137,9 @@ class CudaPotential(Potential):
         return {**self.model.arrays(), PRODUCTS: np.array(self.device_model.products.encode())}
 
     def choices(self) -> dict[str, str]:
-        """Return how matrices are multiplied, where that could be otherwise."""
-        return {"gpu_products": self.device_model.products} if self.precision == "mixed" else {}
+        """Return how networks are evaluated, and matrices multiplied where that could be otherwise."""
+        found = {"gpu_network": self.device_model.network}
+        return found | ({"gpu_products": self.device_model.products} if self.precision == "mixed" else {})
 
     def evaluate(
         self,

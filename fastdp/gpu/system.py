@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from fastdp.gpu.device.base import Action, Device, DeviceArray
 from fastdp.gpu.geometry import cell_geometry
 from fastdp.gpu.kernels import reductions
-from fastdp.gpu.kernels.pairs import PLACE_COLUMNS, WARP, pair_kernels
+from fastdp.gpu.kernels.forces import force_kernel
+from fastdp.gpu.kernels.moments import moment_kernel
+from fastdp.gpu.kernels.pairs import PLACE_COLUMNS, WARP
 from fastdp.gpu.kernels.status import HALTED, LARGEST_ROW, Reason
 from fastdp.gpu.kinds import Kinds, kind_start
 from fastdp.gpu.layout import DeviceModel
@@ -219,7 +221,7 @@ class DeviceSystem:
         q = self._q[row : row + tile.size]
         stride = self.model.moment_stride
         moments = self.device.launch(
-            pair_kernels(self.model.real).moments,
+            moment_kernel(self.model.real, self.model.order),
             tile.size,
             WARP,
             (status, tile.start, tile.centre_type, *self._pair_arguments(), stride, q),
@@ -250,7 +252,7 @@ class DeviceSystem:
         """Return what makes forces on some atoms; further terms follow, which add to energies, too."""
         terms, start, stop = self.model.terms, target.start, target.stop
         gather = self.device.launch(
-            pair_kernels(self.model.real, windowed=self._window is not None).forces,
+            force_kernel(self.model.real, self.model.order, self._window is not None),
             target.stop - target.start,
             WARP,
             (
@@ -260,7 +262,7 @@ class DeviceSystem:
                 target.type,
                 int(virial),
                 *self._pair_arguments(),
-                self._q,
+                self._q.reshape(-1),
                 places,
                 self.neighbours.order,
                 self.forces,
@@ -327,11 +329,9 @@ class DeviceSystem:
         return (
             model.n_types,
             model.n_functions,
-            model.order,
             model.cutoff**2,
             neighbours.geometry.index_mask,
             neighbours.geometry.index_bits,
-            model.polynomials,
             model.pair_tables,
             neighbours.translations,
             neighbours.sorted_positions,

@@ -45,7 +45,9 @@ def largest_factor(centre: DeviceCentre) -> int:
 
 
 def numbers_per_atom(centre: DeviceCentre, products: Products) -> int:
-    """Return how many numbers an atom needs in the arena of `network.py`."""
+    """Return how many numbers an atom needs in the arena of `network.py`, or of `fused/network.py`."""
+    if centre.fused is not None:
+        return max(centre.fused.shape.parked, 1)
     widths = [layer.n_out for layer in centre.layers]
     thickest = max(layer.rank for layer in centre.layers)
     widest = max(layer.n_in for layer in centre.layers[1:]) if len(centre.layers) > 1 else 1
@@ -60,11 +62,17 @@ def arena_size(tiles: Sequence[Tile], model: DeviceModel) -> int:
     centres = [model.centres[tile.centre_type] for tile in tiles]
     return max(
         (
-            tile.size * numbers_per_atom(centre, model.products) + ALIGNMENT * (16 + 2 * len(centre.layers))
+            _rows(centre, tile.size) * numbers_per_atom(centre, model.products)
+            + ALIGNMENT * (16 + 2 * len(centre.layers))
             for tile, centre in zip(tiles, centres, strict=True)
         ),
         default=0,
     )
+
+
+def _rows(centre: DeviceCentre, n: int) -> int:
+    """Return the number of atoms, or that of whole blocks which have room for them."""
+    return n if centre.fused is None else centre.fused.rows_for(n)
 
 
 def cut_into_tiles(groups: Iterable[Group], model: DeviceModel) -> tuple[Tile, ...]:

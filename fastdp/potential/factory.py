@@ -27,7 +27,7 @@ from fastdp.structure.types import match_types
 
 if TYPE_CHECKING:
     from fastdp.gpu.device.base import Device
-    from fastdp.gpu.layout import Products
+    from fastdp.gpu.layout import Network, Products
     from fastdp.potential.compressed.compressed_model import CompressedModel
     from fastdp.potential.compressed.measurement import Atoms
 
@@ -46,6 +46,8 @@ class Request:
         eV/Å, rms force error of a compressed potential.
     gpu_products : {"auto", "full", "tf32", "tf32x3"}
         How a GPU multiplies float32 matrices; "auto" the faster of "full" and "tf32x3" on the card.
+    gpu_network : {"layers", "fused"}
+        How a GPU evaluates fitting networks.
     report : callable
         Told what is done and what came out.
     state : mapping of str to array or None
@@ -61,6 +63,7 @@ class Request:
     precision: Precision
     tolerance: float
     gpu_products: Products | Literal["auto"]
+    gpu_network: Network
     report: Callable[[str], None]
     state: Mapping[str, NDArray[Any]] | None
     shortest: float | None = None
@@ -89,6 +92,7 @@ def make_potential(
     precision: Precision = "double",
     tolerance: float = 1e-5,
     gpu_products: Products | Literal["auto"] = "auto",
+    gpu_network: Network = "layers",
     report: Callable[[str], None] = lambda _: None,
     state: Mapping[str, NDArray[Any]] | None = None,
     frame_parameters: Sequence[float] | None = None,
@@ -113,6 +117,8 @@ def make_potential(
         eV/Å, rms force error of the compressed potential.
     gpu_products : {"auto", "full", "tf32", "tf32x3"}
         How a GPU multiplies float32 matrices; "auto" the faster of "full" and "tf32x3" on the card.
+    gpu_network : {"layers", "fused"}
+        How a GPU evaluates fitting networks: layer by layer, or each by one kernel on tensor cores.
     report : callable
         Told, line by line, what is done and what came out.
     state : mapping of str to array, optional
@@ -178,7 +184,16 @@ def make_potential(
     for term in terms:
         report(f"further term: {term.describe()}")
     request = Request(
-        description, structure, precision, tolerance, gpu_products, report, state, shortest, tuple(terms)
+        description,
+        structure,
+        precision,
+        tolerance,
+        gpu_products,
+        gpu_network,
+        report,
+        state,
+        shortest,
+        tuple(terms),
     )
     potential = with_addends(maker(request), addends)
     potential.backend = backend
@@ -254,7 +269,7 @@ def _cuda(request: Request) -> Potential:
     if products == "auto":
         products = _products(request, device, model)
     terms = pair_terms(request.terms)
-    potential = CudaPotential(model, device, request.precision, products, terms)
+    potential = CudaPotential(model, device, request.precision, products, terms, request.gpu_network)
     # Ranks that get the potential from another one have no structure.
     if products == "tf32" and request.structure is not None:
         from fastdp.gpu.accuracy import force_difference
@@ -275,6 +290,9 @@ def _products(request: Request, device: Device, model: CompressedModel) -> Produ
 
     if request.precision == "double":
         return "full"
+    if request.gpu_network == "fused":
+        # Tensor cores do not take float32 as it is.
+        return "tf32x3"
     if request.state:
         # Runs from before there was a choice have none in their checkpoints.
         known = bytes(request.state.get(PRODUCTS, np.array(b"full"))[()]).decode(errors="replace")

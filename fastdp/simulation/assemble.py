@@ -90,6 +90,7 @@ def make_ready(
         tolerance=table.tolerance,
         shortest=table.shortest_A,
         gpu_products=table.gpu_products,
+        gpu_network=table.gpu_network,
         report=reporter.message,
         state=None if checkpoint is None else potential_state_of(checkpoint),
         terms=inputs.terms,
@@ -256,6 +257,7 @@ def provenance(inputs: Inputs, potential: Potential) -> Provenance:
     configuration = inputs.configuration
     table = configuration.potential
     products = "" if table.gpu_products == "auto" else f", products {table.gpu_products}"
+    products += "" if table.gpu_network == "layers" else f", network {table.gpu_network}"
     return Provenance(
         input_text=resolved_text(configuration),
         model_file=Path(table.model).name,

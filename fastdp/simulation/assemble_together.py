@@ -212,6 +212,7 @@ def _potential_from(
         precision=table.precision,
         tolerance=table.tolerance,
         gpu_products=table.gpu_products,
+        gpu_network=table.gpu_network,
         state=state,
         terms=terms,
         ranks=ranks,

@@ -166,6 +166,7 @@ def make_further_models(
                 precision=table.precision,
                 tolerance=table.tolerance,
                 gpu_products=table.gpu_products,
+                gpu_network=table.gpu_network,
                 shortest=table.shortest_A,
                 report=reporter.message,
                 state=None if states is None else states[number],

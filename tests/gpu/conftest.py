@@ -2,6 +2,7 @@
 
 `NUMBA_ENABLE_CUDASIM=1 pytest tests/gpu` runs them in the simulator; `tests/system/test_gpu_simulator.py`
 does that in a process of its own, for all else wants the real Numba. `pytest -m gpu` runs them on a card.
+`FASTDP_GPU_PTX=1 pytest tests/gpu` runs what Numba compiles for a card on the processor (`tests/ptx`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from gpu_cases import SMALL
+from gpu_cases import AS_PTX, SMALL
 from numba import config
 from shadow import ShadowDevice, install
 
@@ -27,15 +28,29 @@ SHADOW = os.environ.get("FASTDP_GPU_SHADOW", "") if SIMULATED else ""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Without the simulator, these tests are for a card."""
+    """Without the simulator and the executor of PTX, these tests are for a card."""
     for item in items:
-        if not SIMULATED and "tests/gpu" in item.path.as_posix():
+        if not SIMULATED and not AS_PTX and "tests/gpu" in item.path.as_posix():
             item.add_marker(pytest.mark.gpu)
 
 
 @pytest.fixture(scope="session")
 def device() -> Iterator[Device]:
-    """The simulator, or the card; with FASTDP_GPU_SHADOW the simulator with shadow memory."""
+    """The simulator, or the card; with FASTDP_GPU_SHADOW the simulator with shadow memory.
+
+    With FASTDP_GPU_PTX what runs compiled kernels on the processor.
+    """
+    if AS_PTX:
+        from ptx import ptx_device
+
+        reason = ptx_device.why_not()
+        if reason:
+            pytest.skip(reason)
+        found = ptx_device.PtxDevice(backwards=AS_PTX == "backwards")
+        with pytest.MonkeyPatch.context() as patch:
+            ptx_device.install(found, patch.setattr)
+            yield found
+        return
     if SHADOW:
         shadowed = ShadowDevice(backwards=SHADOW == "backwards", late=SHADOW == "backwards")
         with pytest.MonkeyPatch.context() as patch:

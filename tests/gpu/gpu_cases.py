@@ -36,8 +36,11 @@ from fastdp.simulation.settings import (
 )
 from fastdp.simulation.simulation import Simulation
 
-SMALL = bool(config.ENABLE_CUDASIM) or os.environ.get("FASTDP_GPU_TESTS") == "small"
-"""In the simulator, and under compute-sanitizer (`benchmarks/sanitize_gpu.py`)."""
+AS_PTX = "" if config.ENABLE_CUDASIM else os.environ.get("FASTDP_GPU_PTX", "")
+"""Anything: run what is compiled for a card, on the processor; "backwards": threads in the opposite order."""
+
+SMALL = bool(config.ENABLE_CUDASIM or AS_PTX) or os.environ.get("FASTDP_GPU_TESTS") == "small"
+"""In the simulator, as PTX, and under compute-sanitizer (`benchmarks/sanitize_gpu.py`)."""
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 MASSES = (15.999, 1.008, 58.69)

@@ -188,6 +188,7 @@ class KernelModule:
         self.blockIdx = SimpleNamespace(x=runner.log.block, y=0, z=0)
         self.shared = SimpleNamespace(array=self._shared_array)
         self.local = SimpleNamespace(array=self._local_array)
+        self.const = SimpleNamespace(array_like=lambda array: array)
         self.atomic = Atomics()
 
     def __getattr__(self, name: str) -> Any:
@@ -220,6 +221,10 @@ class KernelModule:
         self._votes[epoch] = self._votes.get(epoch, False) or bool(predicate)
         self._runner.wait()
         return int(self._votes[epoch])
+
+    def popc(self, value: Any) -> int:
+        """Return the number of bits that are set."""
+        return int(value).bit_count()
 
     def _shared_array(self, shape: Any, dtype: Any) -> ShadowArray:
         """Return the array of this line; one array in every block, or all dynamic memory for shape 0."""
@@ -261,7 +266,7 @@ def poisoned(shape: Any, dtype: Any) -> np.ndarray[Any, Any]:
 
 def poison(raw: np.ndarray[Any, Any]) -> None:
     """Fill an array with what nobody expects."""
-    raw[...] = np.nan if raw.dtype.kind == "f" else -9
+    raw[...] = np.array(np.nan if raw.dtype.kind == "f" else -9).astype(raw.dtype)
 
 
 def as_dtype(dtype: Any) -> np.dtype[Any]:

@@ -16,6 +16,7 @@ from fastdp.errors import BackendError, StructureError
 from fastdp.gpu.device import choice
 from fastdp.gpu.device.cublas import Cublas, operands
 from fastdp.gpu.device.stand_in import StandIn
+from fastdp.gpu.device.tf32 import rounded_to_tf32
 from fastdp.gpu.geometry import cell_geometry
 from fastdp.gpu.kernels import cell_list
 from fastdp.gpu.kernels.pairs import moment_stride
@@ -128,7 +129,8 @@ def test_products_reach_cublas_as_meant(generator, dtype, tf32, transposed, accu
         a = generator.normal(size=(n, 4, k)).astype(dtype)[:, 1:].transpose(1, 0, 2)
         out = generator.normal(size=(n, 4, m)).astype(dtype)[:, 1:].transpose(1, 0, 2)
     b = generator.normal(size=(m, k) if transposed else (k, m)).astype(dtype)
-    expected = a @ (b.T if transposed else b) + (out if accumulate else 0.0)
+    rounded = rounded_to_tf32 if tf32 else np.asarray
+    expected = rounded(a) @ rounded(b.T if transposed else b) + (out if accumulate else 0.0)
     blas.product(
         a,
         b,

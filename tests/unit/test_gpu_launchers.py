@@ -194,14 +194,16 @@ def test_the_oldest_entries_go_first(folder, monkeypatch):
 KEYS = """
 import numba
 from fastdp.gpu.device.compiled import key
+from fastdp.gpu.kernels.forces import force_kernel
 from fastdp.gpu.kernels.layers import activation_kernel
+from fastdp.gpu.kernels.moments import moment_kernel
 from fastdp.gpu.kernels.motion import begin_step
-from fastdp.gpu.kernels.pairs import pair_kernels
 for real in (numba.float32, numba.float64):
     for name in ("tanh", "gelu", "relu"):
         print(key(activation_kernel(real, name).py_func, (), (9, 0)))
-    kernels = pair_kernels(real)
-    print(key(kernels.moments.py_func, (), (9, 0)), key(kernels.forces.py_func, (), (9, 0)))
+    for order in (5, 6):
+        kernels = (moment_kernel(real, order), force_kernel(real, order), force_kernel(real, order, True))
+        print(*(key(kernel.py_func, (), (9, 0)) for kernel in kernels))
 print(key(begin_step.py_func, (), (9, 0)))
 """
 
@@ -220,7 +222,7 @@ def test_keys_tell_closures_apart_and_are_the_same_in_every_process(folder):
         printed.add(done.stdout)
     (text,) = printed
     names = text.split()
-    assert len(set(names)) == len(names) == 11
+    assert len(set(names)) == len(names) == 19
 
 
 def test_keys_follow_the_source(folder, monkeypatch):

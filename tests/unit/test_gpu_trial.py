@@ -100,17 +100,17 @@ def made(case, monkeypatch, device, **options):
 def test_the_choice_is_said_and_kept(case, monkeypatch):
     fast, slow = ScriptedDevice(0.0, 4.0, 1.0), ScriptedDevice(0.0, 1.0, 1.0)
     potential, lines = made(case, monkeypatch, fast)
-    assert potential.choices() == {"gpu_products": "tf32x3"}
+    assert potential.choices() == {"gpu_network": "layers", "gpu_products": "tf32x3"}
     assert "products of float32 matrices: tf32x3, by a trial" in lines
     assert 'gpu_products = "tf32x3" asks for the same' in lines
     # A run that is continued goes on in the same way, on whatever card.
     again, lines = made(case, monkeypatch, slow, state=potential.state_arrays())
-    assert again.choices() == {"gpu_products": "tf32x3"}
+    assert again.choices() == {"gpu_network": "layers", "gpu_products": "tf32x3"}
     assert "as in the checkpoint" in lines
     assert slow.actions == 0
     # What is asked for is not tried.
     fixed, lines = made(case, monkeypatch, slow, gpu_products="full")
-    assert fixed.choices() == {"gpu_products": "full"}
+    assert fixed.choices() == {"gpu_network": "layers", "gpu_products": "full"}
     assert "products of float32" not in lines
     assert slow.actions == 0
 
@@ -118,7 +118,7 @@ def test_the_choice_is_said_and_kept(case, monkeypatch):
 def test_a_checkpoint_without_a_choice_is_of_full_products(case, monkeypatch):
     state = case[2].arrays()
     potential, _ = made(case, monkeypatch, ScriptedDevice(0.0, 4.0, 1.0), state=state)
-    assert potential.choices() == {"gpu_products": "full"}
+    assert potential.choices() == {"gpu_network": "layers", "gpu_products": "full"}
     with pytest.raises(CheckpointError, match="'half', which are unknown"):
         made(case, monkeypatch, ScriptedDevice(0, 1, 1), state={**state, PRODUCTS: np.array(b"half")})
 
@@ -126,6 +126,6 @@ def test_a_checkpoint_without_a_choice_is_of_full_products(case, monkeypatch):
 def test_there_is_nothing_to_choose_in_double_precision(case, monkeypatch):
     device = ScriptedDevice(0.0, 4.0, 1.0)
     potential, _ = made(case, monkeypatch, device, precision="double")
-    assert potential.choices() == {}
+    assert potential.choices() == {"gpu_network": "layers"}
     assert potential.device_model.products == "full"
     assert device.actions == 0

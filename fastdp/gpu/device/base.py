@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -78,6 +79,21 @@ class DeviceArray:
         return int(self.raw.nbytes)
 
 
+@dataclass(frozen=True)
+class CardFeatures:
+    """What kernels in CUDA C++ have to know of a card.
+
+    Attributes
+    ----------
+    capability : (int, int)
+        Compute capability.
+    multiprocessors : int
+    """
+
+    capability: tuple[int, int]
+    multiprocessors: int
+
+
 class Device(ABC):
     """Memory and execution on one device, in the order of the calls.
 
@@ -89,11 +105,14 @@ class Device(ABC):
         How often numbers were brought to the host.
     reads_forbidden : bool
         Set while no number may be brought to the host; a read is then a defect and raises.
+    features : CardFeatures or None
+        None where no kernels in CUDA C++ can be launched.
     """
 
     name: str
     reads = 0
     reads_forbidden = False
+    features: CardFeatures | None = None
 
     @abstractmethod
     def empty(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> DeviceArray:
@@ -138,7 +157,7 @@ class Device(ABC):
         Parameters
         ----------
         kernel
-            Of `numba.cuda.jit`.
+            Of `numba.cuda.jit`, or a `SourceKernel` where there are `features`.
         grid, block : int
             Blocks, of which there may be none, and threads of each.
         arguments : tuple

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastdp.errors import BackendError
-from fastdp.gpu.device.base import Action, Device, DeviceArray, do_nothing
+from fastdp.gpu.device.base import Action, CardFeatures, Device, DeviceArray, do_nothing
 from fastdp.gpu.device.card_geometry import CardGeometry
 from fastdp.gpu.device.compiled import Compiled
 from fastdp.gpu.device.cublas import WORKSPACE_BYTES, Cublas, load_library
@@ -60,9 +60,13 @@ class Card(CardGeometry, Device):
         numba_launcher = NumbaLauncher(cuda.external_stream(self._stream.ptr))
         self.launchers: dict[str, Launcher] = {numba_launcher.name: numba_launcher}
         self.launcher: Launcher = numba_launcher
-        wrong = self._add_driver_launcher((properties["major"], properties["minor"]))
+        capability = (properties["major"], properties["minor"])
+        wrong = self._add_driver_launcher(capability)
         if not wrong:
             self.launcher = self.launchers[launcher]
+            # Only the driver launches what Numba has not compiled.
+            if self.launcher is not numba_launcher:
+                self.features = CardFeatures(capability, properties["multiProcessorCount"])
         elif launcher != numba_launcher.name:
             warnings.warn(f"Numba launches kernels, because the driver does not ({wrong})", stacklevel=2)
 

@@ -23,6 +23,7 @@ import numpy as np
 import platformdirs
 
 import fastdp
+from fastdp.gpu.device.source_kernel import SourceKernel, compile_source
 
 LARGEST_NUMBER = 512
 """Entries that are kept, of some ten kilobytes each; the oldest go first."""
@@ -36,6 +37,8 @@ COMPILERS = (
     "nvidia-nvvm",
     "nvidia-nvjitlink-cu12",
     "nvidia-nvjitlink",
+    "nvidia-cuda-nvrtc-cu12",
+    "nvidia-cuda-nvrtc",
 )
 """Packages that machine code may depend on, where they are installed."""
 
@@ -82,6 +85,23 @@ def compiled(function: Any, signature: tuple[Any, ...], capability: tuple[int, i
     return found
 
 
+def compiled_source(kernel: SourceKernel, capability: tuple[int, int]) -> Compiled:
+    """Return the machine code of a kernel in CUDA C++, from the disk or compiled now.
+
+    Parameters
+    ----------
+    kernel : SourceKernel
+    capability : (int, int)
+        Compute capability of the card.
+    """
+    name = source_key(kernel, capability)
+    found = load(name)
+    if found is None:
+        found = Compiled(compile_source(kernel, capability), kernel.name)
+        store(name, found)
+    return found
+
+
 def compile_kernel(function: Any, signature: tuple[Any, ...], capability: tuple[int, int]) -> Compiled:
     """Compile a kernel by Numba and NVIDIA's linker; needs no card.
 
@@ -116,6 +136,12 @@ def key(function: Any, signature: tuple[Any, ...], capability: tuple[int, int]) 
         " ".join(map(str, signature)),
         _description(function),
     )
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def source_key(kernel: SourceKernel, capability: tuple[int, int]) -> str:
+    """Return the hash of everything that the machine code of a kernel in CUDA C++ depends on."""
+    parts = (_compiler_versions(), str(capability), kernel.name, kernel.text)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 

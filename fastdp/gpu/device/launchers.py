@@ -16,9 +16,16 @@ import numpy as np
 
 from fastdp.errors import BackendError
 from fastdp.gpu.device.base import Action, DeviceArray
-from fastdp.gpu.device.compiled import Compiled, compiled, forget, key
+from fastdp.gpu.device.compiled import Compiled, compiled, compiled_source, forget, key, source_key
+from fastdp.gpu.device.source_kernel import SourceKernel
 
 _SUCCESS = 0
+
+_MOST_DYNAMIC_SHARED = 8
+"""CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES."""
+
+SHARED_WITHOUT_ASKING = 48 * 1024
+"""Bytes of shared memory that a block may have without that attribute."""
 
 
 class Launcher(Protocol):
@@ -91,9 +98,15 @@ class DriverLauncher:
 
     def action(self, kernel: Any, grid: int, block: int, arguments: tuple[Any, ...], shared: int) -> Action:
         """Return an action that runs a kernel."""
-        function = self._function(kernel, signature_of(arguments))
+        if isinstance(kernel, SourceKernel):
+            function, name = self._source_function(kernel), kernel.name
+            values = as_in_c(arguments, self._address)
+        else:
+            function, name = self._function(kernel, signature_of(arguments)), kernel.py_func.__name__
+            values = packed(arguments, self._address)
+        if shared > SHARED_WITHOUT_ASKING:
+            self._ask_for_shared(function, shared, name)
         number = ctypes.c_uint
-        values = packed(arguments, self._address)
         pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
         one = number(1)
         call = (
@@ -105,7 +118,7 @@ class DriverLauncher:
             pointers,
             None,
         )  # fmt: skip
-        launch, name = self._driver.cuLaunchKernel, kernel.py_func.__name__
+        launch = self._driver.cuLaunchKernel
 
         # The arrays' memory has to be there as long as the action.
         def act(keep: Any = (values, arguments)) -> None:
@@ -116,17 +129,39 @@ class DriverLauncher:
         return act
 
     def _function(self, kernel: Any, signature: tuple[Any, ...]) -> int:
-        place = (kernel.py_func, signature)
+        function, capability = kernel.py_func, self._capability
+        return self._load(
+            (function, signature),
+            lambda: compiled(function, signature, capability),
+            lambda: key(function, signature, capability),
+        )
+
+    def _source_function(self, kernel: SourceKernel) -> int:
+        capability = self._capability
+        return self._load(
+            (kernel,), lambda: compiled_source(kernel, capability), lambda: source_key(kernel, capability)
+        )
+
+    def _load(
+        self, place: tuple[Any, ...], code_of: Callable[[], Compiled], key_of: Callable[[], str]
+    ) -> int:
         if place not in self._loaded:
-            code = compiled(kernel.py_func, signature, self._capability)
             try:
-                self._loaded[place] = self._function_of(code)
+                self._loaded[place] = self._function_of(code_of())
             # What was kept may be damaged in a way that only the driver sees.
             except Exception:
-                forget(key(kernel.py_func, signature, self._capability))
-                code = compiled(kernel.py_func, signature, self._capability)
-                self._loaded[place] = self._function_of(code)
+                forget(key_of())
+                self._loaded[place] = self._function_of(code_of())
         return self._loaded[place][0]
+
+    def _ask_for_shared(self, function: int, shared: int, name: str) -> None:
+        code = self._driver.cuFuncSetAttribute(
+            ctypes.c_void_p(function), ctypes.c_int(_MOST_DYNAMIC_SHARED), ctypes.c_int(shared)
+        )
+        if code != _SUCCESS:
+            raise BackendError(
+                f"the GPU's driver gives the kernel {name} no {shared} bytes of shared memory (status {code})"
+            )
 
 
 def signature_of(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -155,6 +190,25 @@ def _array_type(dtype: np.dtype[Any], n_axes: int, layout: Literal["C", "A"]) ->
     import numba
 
     return numba.types.Array(numba.from_dtype(dtype), n_axes, layout)
+
+
+def as_in_c(arguments: tuple[Any, ...], address: Callable[[Any], int]) -> list[Any]:
+    """Return the arguments of a `SourceKernel`: an address for each array, `long long` and `double`.
+
+    Parameters
+    ----------
+    arguments, address
+        As in `packed`; arrays contiguous.
+    """
+    found: list[Any] = []
+    for value in arguments:
+        if isinstance(value, DeviceArray):
+            if not value.raw.flags.c_contiguous:
+                raise TypeError("a kernel in CUDA C++ takes contiguous arrays")
+            found.append(ctypes.c_void_p(address(value.raw)))
+        else:
+            found += packed((value,), address)
+    return found
 
 
 def packed(arguments: tuple[Any, ...], address: Callable[[Any], int]) -> list[Any]:

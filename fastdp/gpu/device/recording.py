@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fastdp.gpu.device.base import Action, DeviceArray
+from fastdp.gpu.device.base import Action, CardFeatures, DeviceArray
 from fastdp.gpu.device.card_geometry import CardGeometry
 from fastdp.gpu.device.stand_in import StandIn
 
@@ -17,7 +17,7 @@ class Launch:
     Attributes
     ----------
     kernel
-        Of `numba.cuda.jit`.
+        Of `numba.cuda.jit`, or a `SourceKernel`.
     grid, block : int
     arguments : tuple
     shared : int
@@ -34,6 +34,11 @@ class Launch:
 class RecordingDevice(CardGeometry, StandIn):
     """A stand-in that keeps a list of launches, laid out as on a card.
 
+    Parameters
+    ----------
+    features : CardFeatures, optional
+        Of the card that it stands for, if that takes kernels in CUDA C++.
+
     Attributes
     ----------
     launches : list of Launch
@@ -41,8 +46,9 @@ class RecordingDevice(CardGeometry, StandIn):
 
     name = "a recording"
 
-    def __init__(self) -> None:
+    def __init__(self, features: CardFeatures | None = None) -> None:
         super().__init__()
+        self.features = features
         self.launches: list[Launch] = []
 
     def launch(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numba import types
+
 from fastdp.gpu.kernels.compiling import device_function
 
 
@@ -13,8 +15,9 @@ def displacement(entry, index_mask, index_bits, translations, sorted_positions, 
     sorted_positions : (n, 3) float64
         Å.
     """
-    j = entry & index_mask
-    image = entry >> index_bits
+    # As unsigned numbers, which no code is needed for that counts from an array's end.
+    j = types.uint32(entry & index_mask)
+    image = types.uint32(entry >> index_bits)
     dx = sorted_positions[j, 0] + translations[image, 0] - x
     dy = sorted_positions[j, 1] + translations[image, 1] - y
     dz = sorted_positions[j, 2] + translations[image, 2] - z

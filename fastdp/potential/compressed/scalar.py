@@ -58,15 +58,15 @@ def array_polynomial(coefficients, row, size, x):
     return value
 
 
-def array_polynomial_slope(coefficients, row, size, x):
-    """Return Σ_p p c_p x^(p−1), the derivative of `array_polynomial` with respect to x.
+def array_polynomial_and_slope(coefficients, row, size, x):
+    """Return `array_polynomial` and its derivative with respect to x, Σ_p p c_p x^(p−1).
 
-    The same polynomial again, but for the factors: those are formed by adding, so that they have the
-    type of the coefficients.
+    The derivative is the same polynomial again, but for the factors: those are formed by adding, so that
+    they have the type of the coefficients.
     """
-    value = coefficients[row, size - 1]
-    slope = value - value
-    for p in range(1, size):
+    slope = coefficients[row, size - 1]
+    value = slope * x + coefficients[row, size - 2]
+    for p in range(2, size):
         slope = slope * x + value
         value = value * x + coefficients[row, size - 1 - p]
-    return slope
+    return value, slope
