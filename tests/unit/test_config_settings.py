@@ -103,7 +103,7 @@ def test_resolved_text_reads_back_the_same(text: str, number: float) -> None:
         MINIMAL
         | {
             "potential": {"model": text, "tolerance": number},
-            "structure": {"file": "/s", "masses_u": {text: number}},
+            "structure": {"file": "/s", "masses_u": {text: 1.0 + number}},
         }
     )
     assert Configuration.model_validate(tomllib.loads(resolved_text(configuration))) == configuration
@@ -136,7 +136,7 @@ steps = 10
 timestep_fs = 0.5
 """
     (tmp_path / "input.toml").write_text(text.replace("= 8 }", "= 8.0 }"))
-    for name in ("model.pb", "start.extxyz"):
+    for name in ("model.pb", "start.extxyz", "a.tab", "b.tab"):
         (tmp_path / name).write_text("")
     configuration = load_input(tmp_path / "input.toml").configuration
     assert term_settings(configuration.potential) == (
