@@ -128,12 +128,9 @@ def _named_files(data: Mapping[str, Any]) -> Iterator[tuple[str, str, object]]:
     models = _at(data, "committee", "models")
     for name in models if isinstance(models, list) else ():
         yield "[committee]", "models", name
-    for header, entries, key in (
-        ("potential.table", _at(data, "potential", "table"), "file"),
-        ("tensor", data.get("tensor"), "model"),
-    ):
-        for number, entry in enumerate(entries if isinstance(entries, list) else (), start=1):
-            yield f"[[{header}]] {number}", key, entry.get(key) if isinstance(entry, dict) else None
+    entries = data.get("tensor")
+    for number, entry in enumerate(entries if isinstance(entries, list) else (), start=1):
+        yield f"[[tensor]] {number}", "model", entry.get("model") if isinstance(entry, dict) else None
 
 
 def _at(data: Mapping[str, Any], table: str, key: str) -> object:

@@ -207,7 +207,6 @@ def test_what_is_not_toml_is_a_problem_not_a_crash(folder: Path, content: bytes)
             '[[tensor]]\nmodel = "absent.pb"\nfile = "a.csv"',
             "[[tensor]] 1, model: no such file: absent.pb",
         ),
-        ('[[potential.table]]\nfile = "absent.tab"', "[[potential.table]] 1, file: no such file: absent.tab"),
         (
             '[committee]\nmodels = ["other.pb"]\nabove_limit = "pause"',
             "[committee], above_limit: is 'pause', which would do nothing without `limit`",

@@ -136,7 +136,7 @@ steps = 10
 timestep_fs = 0.5
 """
     (tmp_path / "input.toml").write_text(text.replace("= 8 }", "= 8.0 }"))
-    for name in ("model.pb", "start.extxyz", "a.tab", "b.tab"):
+    for name in ("model.pb", "start.extxyz"):
         (tmp_path / name).write_text("")
     configuration = load_input(tmp_path / "input.toml").configuration
     assert term_settings(configuration.potential) == (
