@@ -211,9 +211,12 @@ def plain_function(kernel: Any) -> Any:
 
 def _fused_network(kernel: SourceKernel, arguments: tuple[Any, ...]) -> Work:
     """M read, Q written, and the weights once; what waits in scratch memory may stay in a cache."""
-    n, moments, weights = arguments[1], arguments[4], arguments[9]
-    moved = 2.0 * moments.nbytes + weights.nbytes + 16.0 * n
-    return Work(kernel.name, "fitting network", n * kernel.operations, moved)
+    moments, of_types = arguments[2], arguments[6:]
+    counts, weights = of_types[::5], of_types[4::5]
+    per_atom = 2.0 * moments.nbytes / moments.shape[0] + 16.0
+    moved = sum(counts) * per_atom + sum(one.nbytes for one in weights)
+    operations = sum(n * each for n, each in zip(counts, kernel.operations, strict=True))
+    return Work(kernel.name, "fitting network", operations, moved)
 
 
 def _work(kernel: Any, grid: int, arguments: tuple[Any, ...], density: Density) -> Work:

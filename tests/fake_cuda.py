@@ -151,7 +151,12 @@ def fake_cupy(devices: int, memory: int) -> ModuleType:
         memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
         runtime=SimpleNamespace(
             getDeviceCount=lambda: devices,
-            getDeviceProperties=lambda number: {"name": b"Fake H9000", "major": 9, "minor": 0},
+            getDeviceProperties=lambda number: {
+                "name": b"Fake H9000",
+                "major": 9,
+                "minor": 0,
+                "multiProcessorCount": 132,
+            },
             memGetInfo=lambda: (memory - 5, 2 * memory),
         ),
     )

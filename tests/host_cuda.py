@@ -34,28 +34,16 @@ STATEMENTS = {
 }
 
 LAUNCH = """
-static struct {
-    void *status;
-    long long n, first, stored;
-    void *moments, *energies, *atom_of;
-    double bias;
-    void *scratch, *weights;
-} a;
+static void** values;
 
-static void call()
-{
-    fused_network((const int*)a.status, a.n, a.first, a.stored, (Real*)a.moments, (double*)a.energies,
-                  (const int*)a.atom_of, a.bias, (Real*)a.scratch, (const Real*)a.weights);
-}
+static void call() {{ fused_network({arguments}); }}
 
-extern "C" int launch(int blocks, int threads, long shared, int descending, void* status, long long n,
-                      long long first, long long stored, void* moments, void* energies, void* atom_of,
-                      double bias, void* scratch, void* weights)
-{
-    a = {status, n, first, stored, moments, energies, atom_of, bias, scratch, weights};
+extern "C" int launch(int blocks, int threads, long shared, int descending, void** given)
+{{
+    values = given;
     kernel = call;
     return host_launch(blocks, threads, shared, descending);
-}
+}}
 """
 
 
@@ -65,15 +53,19 @@ class Stuck(Exception):  # noqa: N818 - what happened, not an error of the test
 
 def on_the_host(text: str) -> str:
     """Return a kernel's text as g++ takes it."""
+    networks = text.count("\nnamespace ")
     for pattern, replacement in STATEMENTS.items():
         text, count = re.subn(pattern, replacement, text, flags=re.DOTALL)
-        assert count == 1, pattern
+        assert count == networks, pattern
     declaration = "extern __shared__ __align__(16) unsigned char memory[];"
     assert text.count(declaration) == 1
     text = text.replace(declaration, "unsigned char* const memory = shared_memory;")
-    assert text.count('extern "C" __global__ void') == 1
+    start = r'extern "C" __global__ void __launch_bounds__\(type0::THREADS, 1\)\s+fused_network\(([^()]*)\)'
+    (found,) = re.finditer(start, text)
+    types = [declared.strip().rpartition(" ")[0] for declared in found[1].split(",")]
+    arguments = ", ".join(f"*({kind}*)values[{i}]" for i, kind in enumerate(types))
     text = text.replace('extern "C" __global__ void', "static void")
-    return f'#include "{HEADER}"\n{text}{LAUNCH}'
+    return f'#include "{HEADER}"\n{text}{LAUNCH.format(arguments=arguments)}'
 
 
 @functools.cache
@@ -105,7 +97,7 @@ def launch_on_the_host(
     *,
     descending: bool = False,
 ) -> None:
-    """Run a kernel; arguments as `FusedNetwork.action` gives them, with arrays of NumPy.
+    """Run a kernel; arguments as `FusedNetworks.action` gives them, with arrays of NumPy.
 
     Raises
     ------
@@ -118,8 +110,9 @@ def launch_on_the_host(
             values.append(ctypes.c_void_p(value.ctypes.data))
         else:
             values.append(ctypes.c_double(value) if isinstance(value, float) else ctypes.c_longlong(value))
+    pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
     launch = compiled_on_the_host(text)
-    if launch(blocks, threads, ctypes.c_long(shared), int(descending), *values):
+    if launch(blocks, threads, ctypes.c_long(shared), int(descending), pointers):
         raise Stuck
 
 

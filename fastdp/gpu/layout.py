@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastdp.errors import BackendError, InputError
 from fastdp.gpu.device.base import Device, DeviceArray
 from fastdp.gpu.device.tf32 import rounded_to_tf32
-from fastdp.gpu.fused.network import FusedNetwork, fused_network
+from fastdp.gpu.fused.network import FusedNetworks, fused_networks
 from fastdp.gpu.kernels.layers import SHORTCUT_CODES
 from fastdp.gpu.kernels.pairs import (
     INVERSE_SPACING,
@@ -118,8 +118,6 @@ class DeviceCentre:
         eV.
     rank, axis, width : int
         q, M (0 for the triangle) and the number of the network's inputs.
-    fused : FusedNetwork or None
-        All of the network, where one kernel evaluates it.
     """
 
     radial: Matrix
@@ -134,7 +132,6 @@ class DeviceCentre:
     rank: int
     axis: int
     width: int
-    fused: FusedNetwork | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +150,8 @@ class DeviceModel:
     cutoff : float
         Å.
     products : {"full", "tf32", "tf32x3"}
-    network : {"layers", "fused"}
+    fused : FusedNetworks or None
+        What evaluates fitting networks, unless that is done layer by layer.
     terms : DevicePairTerms or None
         What is added to the model's energy.
     """
@@ -166,8 +164,13 @@ class DeviceModel:
     order: int
     cutoff: float
     products: Products
-    network: Network = "layers"
+    fused: FusedNetworks | None = None
     terms: DevicePairTerms | None = None
+
+    @property
+    def network(self) -> Network:
+        """How fitting networks are evaluated."""
+        return "layers" if self.fused is None else "fused"
 
     @property
     def reach(self) -> float:
@@ -232,14 +235,19 @@ def upload_model(
     return DeviceModel(
         dtype=np.dtype(dtype),
         pair_tables=device.upload(tables),
-        centres=tuple(_centre(device, centre, dtype, products, network) for centre in model.centres),
+        centres=tuple(_centre(device, centre, dtype, products) for centre in model.centres),
         n_types=model.n_types,
         n_functions=model.n_functions,
         order=model.degree + 1,
         cutoff=model.cutoff,
         products=products,
-        network=network,
+        fused=_fused(device, model, dtype, products) if network == "fused" else None,
     )
+
+
+def _fused(device: Device, model: CompressedModel, dtype: DTypeLike, products: Products) -> FusedNetworks:
+    centres = [_with_products(centre) for centre in model.centres]
+    return fused_networks(device, centres, dtype, products)
 
 
 def _matrix(device: Device, values: NDArray, dtype: DTypeLike, products: Products) -> Matrix:
@@ -251,19 +259,21 @@ def _matrix(device: Device, values: NDArray, dtype: DTypeLike, products: Product
     return Matrix(uploaded, device.upload(high), device.upload(whole - high))
 
 
-def _centre(
-    device: Device, centre: CompressedCentre, dtype: DTypeLike, products: Products, network: Network
-) -> DeviceCentre:
-    def matrix(values: NDArray) -> Matrix:
-        return _matrix(device, values, dtype, products)
-
-    products_of_channels = centre.as_products()
-    if products_of_channels is None:
+def _with_products(centre: CompressedCentre) -> CompressedCentre:
+    found = centre.as_products()
+    if found is None:
         raise BackendError(
             "a GPU does not evaluate a network of distances whose first layer adds its own input; use "
             'backend = "cpu"'
         )
-    centre = products_of_channels
+    return found
+
+
+def _centre(device: Device, centre: CompressedCentre, dtype: DTypeLike, products: Products) -> DeviceCentre:
+    def matrix(values: NDArray) -> Matrix:
+        return _matrix(device, values, dtype, products)
+
+    centre = _with_products(centre)
     q = centre.rank
     place_of = np.zeros((1, 1), np.int32)
     if centre.axis_matrix is None:
@@ -287,7 +297,6 @@ def _centre(
         rank=q,
         axis=axis,
         width=len(left_of),
-        fused=fused_network(device, centre, dtype, products) if network == "fused" else None,
     )
 
 

@@ -1,8 +1,8 @@
-"""The fitting network of one tile: from M to energies and Q, by matrix products and elementwise kernels."""
+"""Fitting networks: from M to energies and Q, by matrix products and other kernels, or by one kernel."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from fastdp.errors import UnsupportedModelError
 from fastdp.gpu.arena import Arena
 from fastdp.gpu.device.base import Action, Device, DeviceArray
+from fastdp.gpu.fused.network import AtomsOfAType
 from fastdp.gpu.kernels.layers import activation_kernel, layer_kernels
 from fastdp.gpu.kernels.products import product_kernels
 from fastdp.gpu.layout import DeviceCentre, DeviceLayer, DeviceModel, Matrix
@@ -18,13 +19,13 @@ from fastdp.gpu.tiles import Tile, largest_factor
 
 
 @dataclass(frozen=True)
-class TileArrays:
-    """Where a tile's network reads and writes.
+class NetworkArrays:
+    """Where networks read and write.
 
     Attributes
     ----------
-    moments : (tile size, 4, n_types·N)
-        M of the tile's atoms; replaced by Q = ∂E/∂M.
+    moments : (rows, 4, n_types·N)
+        M, replaced by Q = ∂E/∂M.
     energies : (n_atoms,) float64 or None
         In the input's order, eV; None if they are known.
     atom_of : (n_atoms,) int32
@@ -39,34 +40,49 @@ class TileArrays:
 
 
 def network_actions(
-    device: Device, model: DeviceModel, tile: Tile, arena_memory: DeviceArray, arrays: TileArrays
+    device: Device,
+    model: DeviceModel,
+    batch: Sequence[tuple[Tile, int]],
+    arena_memory: DeviceArray,
+    arrays: NetworkArrays,
 ) -> list[Action]:
-    """Return what turns the moments of a tile into energies and Q.
+    """Return what turns the moments of tiles into energies and Q.
 
     Parameters
     ----------
     device : Device
     model : DeviceModel
-    tile : Tile
+    batch : sequence of (Tile, int)
+        Tiles as `in_batches` gives them, each with the row in `arrays.moments` where it begins.
     arena_memory : (size,) DeviceArray
-        Scratch that other tiles use too.
-    arrays : TileArrays
+        Scratch that other batches use too.
+    arrays : NetworkArrays
     """
-    centre = model.centres[tile.centre_type]
-    if centre.fused is None:
-        return _Network(device, model, tile, Arena(arena_memory), arrays).actions
-    action = centre.fused.action(
-        device, tile.size, tile.start, centre.bias, arrays.moments, arrays.energies, arrays.atom_of,
-        arrays.status, arena_memory,
-    )  # fmt: skip
-    return [action]
+    if model.fused is None:
+        return [
+            action
+            for tile, row in batch
+            for action in _Network(device, model, tile, row, Arena(arena_memory), arrays).actions
+        ]
+    groups = [AtomsOfAType(tile.centre_type, tile.size, tile.start, row) for tile, row in batch]
+    return [
+        model.fused.action(
+            device, groups, arrays.moments, arrays.energies, arrays.atom_of, arrays.status, arena_memory
+        )
+    ]
 
 
 class _Network:
     """Collects the actions for one tile."""
 
     def __init__(
-        self, device: Device, model: DeviceModel, tile: Tile, arena: Arena, arrays: TileArrays
+        self,
+        device: Device,
+        model: DeviceModel,
+        tile: Tile,
+        row: int,
+        arena: Arena,
+        arrays: NetworkArrays,
     ) -> None:
         self.actions: list[Action] = []
         self._device = device
@@ -80,7 +96,8 @@ class _Network:
         n, q, m = tile.size, centre.rank, centre.axis
         size = n * largest_factor(centre) if model.products == "tf32x3" else 0
         self._halves = (self._take(size), self._take(size))
-        scalar, vector = arrays.moments[:, 0], arrays.moments[:, 1:].transpose(1, 0, 2)
+        moments = arrays.moments[row : row + n]
+        scalar, vector = moments[:, 0], moments[:, 1:].transpose(1, 0, 2)
         tau, d_tau = self._take(4, n, q), self._take(4, n, q)
         axis, d_axis = self._take(4, n, m), self._take(4, n, m)
 

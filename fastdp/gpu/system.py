@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,16 +11,16 @@ from numpy.typing import NDArray
 from fastdp.gpu.device.base import Action, Device, DeviceArray
 from fastdp.gpu.geometry import cell_geometry
 from fastdp.gpu.kernels import reductions
-from fastdp.gpu.kernels.forces import force_kernel
+from fastdp.gpu.kernels.forces import force_kernel, is_wide
 from fastdp.gpu.kernels.moments import moment_kernel
 from fastdp.gpu.kernels.pairs import PLACE_COLUMNS, WARP
 from fastdp.gpu.kernels.status import HALTED, LARGEST_ROW, Reason
 from fastdp.gpu.kinds import Kinds, kind_start
 from fastdp.gpu.layout import DeviceModel
 from fastdp.gpu.neighbours import DeviceNeighbours, expected_neighbours
-from fastdp.gpu.network import TileArrays, network_actions
+from fastdp.gpu.network import NetworkArrays, network_actions
 from fastdp.gpu.rooms import Rooms
-from fastdp.gpu.tiles import Tile, arena_size, cut_for_sums, cut_into_tiles
+from fastdp.gpu.tiles import Tile, arena_size, cut_for_sums, cut_into_tiles, in_batches
 from fastdp.gpu.windows import FEWEST, RESERVE, Target, Window, most_pieces, sliding_window
 
 BYTES_PER_ATOM_OF_A_RUN = 24 + 2 * 8 + 4 * 24 + 12
@@ -100,7 +101,8 @@ class DeviceSystem:
         self.energies = rooms.zeros("energies", n, np.float64)
         self.forces = rooms.zeros("forces", (n, 3), np.float64) if forces is None else forces
         self.virial = rooms.zeros("virial", 9, np.float64)
-        self._arena = rooms.empty("arena", arena_size(self.tiles, model), model.dtype)
+        self._batches = in_batches(self.tiles, model)
+        self._arena = rooms.empty("arena", arena_size(self._batches, model), model.dtype)
         longest = max((piece.stop - piece.start for piece in self._pieces), default=0)
         # Where the first list cannot be used, these are read although nothing has been put there.
         self._virials = rooms.zeros("virials", (longest, 9), np.float64)
@@ -181,7 +183,7 @@ class DeviceSystem:
         else:
             for number, one in enumerate(self._window.passes):
                 for tile, row, again in one.tiles:
-                    actions += self._tile_actions(tile, row, again=again)
+                    actions += self._batch_actions([(tile, row)], again=again)
                 for target in one.targets:
                     actions += self._gather(target, self._places[number], virial)
         return [*actions, *(self.virial_actions() if virial else ())]
@@ -190,9 +192,9 @@ class DeviceSystem:
         """Return what makes energies and Q of the own atoms of one stage, by default of all."""
         return [
             action
-            for tile in self.tiles
-            if stage is None or tile.stage == stage
-            for action in self._tile_actions(tile, tile.start)
+            for batch in self._batches
+            if stage is None or batch[0].stage == stage
+            for action in self._batch_actions([(tile, tile.start) for tile in batch])
         ]
 
     def force_actions(self, first: int, last: int, *, virial: bool) -> list[Action]:
@@ -215,20 +217,23 @@ class DeviceSystem:
         arguments = (status, rows, 9, self._virial_parts, self.virial)
         return [self.device.launch(reductions.finish_sums, 1, block, arguments)]
 
-    def _tile_actions(self, tile: Tile, row: int, *, again: bool = False) -> list[Action]:
-        """Return what makes energies and Q of a tile, the latter from a row on; `again`: Q alone."""
+    def _batch_actions(self, batch: Sequence[tuple[Tile, int]], *, again: bool = False) -> list[Action]:
+        """Return what makes energies and Q of tiles, the latter from a row each on; `again`: Q alone."""
         status = self.neighbours.status
-        q = self._q[row : row + tile.size]
+        moments = [self._moments(tile, row) for tile, row in batch]
+        arrays = NetworkArrays(self._q, None if again else self.energies, self.neighbours.order, status)
+        return [*moments, *network_actions(self.device, self.model, batch, self._arena, arrays)]
+
+    def _moments(self, tile: Tile, row: int) -> Action:
+        status, q = self.neighbours.status, self._q[row : row + tile.size]
         stride = self.model.moment_stride
-        moments = self.device.launch(
+        return self.device.launch(
             moment_kernel(self.model.real, self.model.order),
             tile.size,
             WARP,
             (status, tile.start, tile.centre_type, *self._pair_arguments(), stride, q),
             4 * stride * self.model.dtype.itemsize,
         )
-        arrays = TileArrays(q, None if again else self.energies, self.neighbours.order, status)
-        return [moments, *network_actions(self.device, self.model, tile, self._arena, arrays)]
 
     def _gather(self, target: Target, places: DeviceArray, virial: bool) -> list[Action]:
         """Return what makes forces on some atoms; the virial piece by piece, each with sums of its own."""
@@ -251,8 +256,12 @@ class DeviceSystem:
     def _force_actions(self, target: Target, places: DeviceArray, virial: bool) -> list[Action]:
         """Return what makes forces on some atoms; further terms follow, which add to energies, too."""
         terms, start, stop = self.model.terms, target.start, target.stop
+        q = self._q.reshape(-1)
+        kernel = force_kernel(
+            self.model.real, self.model.order, self._window is not None, is_wide(q.shape[0])
+        )
         gather = self.device.launch(
-            force_kernel(self.model.real, self.model.order, self._window is not None),
+            kernel,
             target.stop - target.start,
             WARP,
             (
@@ -262,7 +271,7 @@ class DeviceSystem:
                 target.type,
                 int(virial),
                 *self._pair_arguments(),
-                self._q.reshape(-1),
+                q,
                 places,
                 self.neighbours.order,
                 self.forces,

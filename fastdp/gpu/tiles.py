@@ -45,9 +45,7 @@ def largest_factor(centre: DeviceCentre) -> int:
 
 
 def numbers_per_atom(centre: DeviceCentre, products: Products) -> int:
-    """Return how many numbers an atom needs in the arena of `network.py`, or of `fused/network.py`."""
-    if centre.fused is not None:
-        return max(centre.fused.shape.parked, 1)
+    """Return how many numbers an atom needs in the arena of `network.py`, layer by layer."""
     widths = [layer.n_out for layer in centre.layers]
     thickest = max(layer.rank for layer in centre.layers)
     widest = max(layer.n_in for layer in centre.layers[1:]) if len(centre.layers) > 1 else 1
@@ -57,22 +55,38 @@ def numbers_per_atom(centre: DeviceCentre, products: Products) -> int:
     return split + 8 * (centre.rank + centre.axis) + activations
 
 
-def arena_size(tiles: Sequence[Tile], model: DeviceModel) -> int:
-    """Return how many numbers the arena must hold for the largest tile."""
-    centres = [model.centres[tile.centre_type] for tile in tiles]
+def arena_size(batches: Iterable[Sequence[Tile]], model: DeviceModel) -> int:
+    """Return how many numbers the arena must hold for the largest batch of tiles."""
+    return max((_numbers(batch, model) for batch in batches), default=0)
+
+
+def _numbers(batch: Sequence[Tile], model: DeviceModel) -> int:
+    if model.fused is not None:
+        return model.fused.numbers_for({tile.centre_type: tile.size for tile in batch})
+    # Tiles use the arena one after the other.
     return max(
-        (
-            _rows(centre, tile.size) * numbers_per_atom(centre, model.products)
-            + ALIGNMENT * (16 + 2 * len(centre.layers))
-            for tile, centre in zip(tiles, centres, strict=True)
-        ),
-        default=0,
+        tile.size * numbers_per_atom(model.centres[tile.centre_type], model.products)
+        + ALIGNMENT * (16 + 2 * len(model.centres[tile.centre_type].layers))
+        for tile in batch
     )
 
 
-def _rows(centre: DeviceCentre, n: int) -> int:
-    """Return the number of atoms, or that of whole blocks which have room for them."""
-    return n if centre.fused is None else centre.fused.rows_for(n)
+def in_batches(tiles: Sequence[Tile], model: DeviceModel) -> tuple[tuple[Tile, ...], ...]:
+    """Return tiles whose networks are evaluated together, in order.
+
+    One kernel evaluates all types at once where each has a single tile in a stage; else tile by tile.
+
+    Parameters
+    ----------
+    tiles : sequence of Tile
+    model : DeviceModel
+    """
+    found: list[tuple[Tile, ...]] = []
+    for stage in dict.fromkeys(tile.stage for tile in tiles):
+        here = tuple(tile for tile in tiles if tile.stage == stage)
+        alone = len({tile.centre_type for tile in here}) == len(here)
+        found += [here] if alone and model.fused is not None else [(tile,) for tile in here]
+    return tuple(found)
 
 
 def cut_into_tiles(groups: Iterable[Group], model: DeviceModel) -> tuple[Tile, ...]:
@@ -87,8 +101,10 @@ def cut_into_tiles(groups: Iterable[Group], model: DeviceModel) -> tuple[Tile, .
     for group in groups:
         centre = model.centres[group.type]
         n = group.stop - group.start
-        per_atom = model.dtype.itemsize * numbers_per_atom(centre, model.products)
-        most = min(LARGEST_TILE, max(1, LARGEST_ARENA // per_atom))
+        most = LARGEST_TILE
+        if model.fused is None:
+            per_atom = model.dtype.itemsize * numbers_per_atom(centre, model.products)
+            most = min(LARGEST_TILE, max(1, LARGEST_ARENA // per_atom))
         count = -(-n // most)
         edges = group.start + (n * np.arange(count + 1)) // count
         tiles += [Tile(int(a), int(b), group.type, group.stage) for a, b in pairwise(edges)]

@@ -11,7 +11,7 @@ from fastdp.gpu.device.base import Action, Device
 from fastdp.gpu.kernels.status import SIZE
 from fastdp.gpu.kinds import one_stage
 from fastdp.gpu.layout import DeviceModel, Products, upload_model
-from fastdp.gpu.network import TileArrays, network_actions
+from fastdp.gpu.network import NetworkArrays, network_actions
 from fastdp.gpu.tiles import Tile, arena_size, cut_into_tiles
 from fastdp.potential.compressed.compressed_model import CompressedModel
 
@@ -81,13 +81,14 @@ def choose_products(
 
 def _tile_actions(device: Device, model: DeviceModel, tile: Tile) -> list[Action]:
     n = tile.size
-    arrays = TileArrays(
+    arrays = NetworkArrays(
         moments=device.zeros((n, 4, model.columns), model.dtype),
         energies=device.zeros(n, np.float64),
         atom_of=device.upload(np.arange(n, dtype=np.int32)),
         status=device.zeros(SIZE, np.int32),
     )
-    return network_actions(device, model, tile, device.empty(arena_size([tile], model), model.dtype), arrays)
+    arena = device.empty(arena_size([(tile,)], model), model.dtype)
+    return network_actions(device, model, [(tile, 0)], arena, arrays)
 
 
 def _seconds(device: Device, action: Action) -> float:

@@ -55,8 +55,8 @@ THREADS = 4
 def _fresh_arena(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every tile finds its arena as if nobody had used it before."""
 
-    def fresh(device: Any, model: Any, tile: Any, arena: DeviceArray, arrays: Any) -> list[Action]:
-        return [lambda: device.forget(arena), *network_actions(device, model, tile, arena, arrays)]
+    def fresh(device: Any, model: Any, batch: Any, arena: DeviceArray, arrays: Any) -> list[Action]:
+        return [lambda: device.forget(arena), *network_actions(device, model, batch, arena, arrays)]
 
     monkeypatch.setattr("fastdp.gpu.system.network_actions", fresh)
 

@@ -1,12 +1,14 @@
 """Started by mpirun in Numba's simulator: runs every system on its ranks and writes what came out.
 
-Kernels run on shadow memory, which reports races, stray indices and what was never written. Judged by
-`test_gpu_ranks.py`.
+Kernels run on shadow memory, which reports races, stray indices and what was never written; with
+FASTDP_GPU_PTX as they are compiled for a card, on the processor; "fused" has networks in one kernel.
+Judged by `test_gpu_ranks.py`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -54,7 +56,8 @@ def run(
     state, domain, _ = deal_out(
         system.state() if communicator.is_root else None, communicator, grid=system.shape
     )
-    potential = CudaPotential(compressed_model(), device, precision)
+    network = "fused" if os.environ.get("FASTDP_GPU_PTX") == "fused" and precision == "double" else "layers"
+    potential = CudaPotential(compressed_model(), device, precision, network=network)
     neighbours = DecomposedList(
         potential.cutoff,
         SKIN,
@@ -141,6 +144,19 @@ def failures(communicator: Communicator, folder: Path, device: StandIn) -> dict[
     return found
 
 
+def opened() -> StandIn:
+    """Return the device of the process."""
+    if os.environ.get("FASTDP_GPU_PTX"):
+        from ptx import ptx_device
+
+        compiled = ptx_device.PtxDevice()
+        ptx_device.install(compiled, setattr)
+        return compiled
+    shadowed = ShadowDevice()
+    install(shadowed, setattr)
+    return shadowed
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     world = MPI.COMM_WORLD
@@ -148,8 +164,7 @@ def main() -> None:
     # Made on one rank first, which fills the caches.
     everybody.on_root(compressed_model)
     compressed_model()
-    device = ShadowDevice()
-    install(device, setattr)
+    device = opened()
     report: dict[str, object] = {}
     with thread_limits(1):
         for name, system in SYSTEMS.items():
@@ -162,8 +177,13 @@ def main() -> None:
                     run(system, communicator, folder / "direct", device, direct=True)
                     report |= failures(communicator, folder, device)
             everybody.wait_for_root()
-    report["found on shadow memory"] = everybody.gather_objects([str(one) for one in device.reports])
-    report["kernels"] = sorted(device.log.kernels)
+    if isinstance(device, ShadowDevice):
+        found, kernels = device.reports, device.log.kernels
+    else:
+        # What is wrong there ends the run.
+        found, kernels = [], device.launcher.kernels
+    report["found on shadow memory"] = everybody.gather_objects([str(one) for one in found])
+    report["kernels"] = everybody.gather_objects(sorted(kernels))
     if world.rank == 0:
         (folder / "report.json").write_text(json.dumps(report))
 

@@ -41,7 +41,7 @@ SUCCESS, INVALID_VALUE, INVALID_HANDLE = 0, 1, 400
 
 def why_not() -> str:
     """Return why kernels cannot be compiled and run here, or nothing."""
-    if find_spec("numba_cuda") is None or find_spec("cuda.core") is None:
+    if find_spec("numba_cuda") is None or find_spec("cuda") is None or find_spec("cuda.core") is None:
         return "the compiler is not installed (pip install 'numba-cuda[cu12]')"
     return "" if compiler() else "there is no gcc to compile PTX for the processor"
 

@@ -123,10 +123,10 @@ static __attribute__((noreturn, noinline, cold)) void fault(Block *b, int code, 
 typedef struct {
   u8 *start;
   u64 size;
-} Static;
+} Placed;
 /* Variables in global and constant memory, of the module. */
-static Static statics[];
-static const int n_statics;
+static Placed placed[];
+static const int n_placed;
 
 static __attribute__((noinline)) void *find_global(Block *b, Site *site, u64 address, u32 size, int line) {
   const Range *ranges = b->launch->ranges;
@@ -141,9 +141,9 @@ static __attribute__((noinline)) void *find_global(Block *b, Site *site, u64 add
     site->span = ranges[low].end - ranges[low].start - size;
     return (void *)address;
   }
-  for (int i = 0; i < n_statics; i++) {
-    u64 start = (u64)statics[i].start;
-    if (start <= address && address - start + size <= statics[i].size) return (void *)address;
+  for (int i = 0; i < n_placed; i++) {
+    u64 start = (u64)placed[i].start;
+    if (start <= address && address - start + size <= placed[i].size) return (void *)address;
   }
   fault(b, OUT_OF_BOUNDS, line, address, size);
 }

@@ -92,8 +92,8 @@ def _statics(module: Module) -> Iterator[str]:
         values = ", ".join(str(byte) for byte in one.initial) or "0"
         yield f"static u8 {c_name(one.name)}[{one.size}] __attribute__((aligned(256))) = {{{values}}};"
         table.append(f"{{{c_name(one.name)}, {one.size}}}")
-    yield f"static Static statics[] = {{{', '.join([*table, '{0, 0}'])}}};"
-    yield f"static const int n_statics = {len(table)};"
+    yield f"static Placed placed[] = {{{', '.join([*table, '{0, 0}'])}}};"
+    yield f"static const int n_placed = {len(table)};"
 
 
 def _static_variables(module: Module) -> Iterator[Variable]:

@@ -13,22 +13,23 @@ from numpy.typing import NDArray
 from fastdp.errors import BackendError
 from fastdp.gpu.device.base import CardFeatures
 from fastdp.gpu.device.recording import RecordingDevice
-from fastdp.gpu.fused.network import by_blocks, fused_network, network_source, preamble, weights_of
+from fastdp.gpu.fused.network import AtomsOfAType, by_blocks, fused_networks, weights_of
 from fastdp.gpu.fused.packing import packed
 from fastdp.gpu.fused.shape import (
     ROWS,
     NetworkShape,
     Plan,
-    best_plan,
+    best_rows,
     largest_shared,
     plan,
     plans,
     shape_of,
     why_not,
 )
+from fastdp.gpu.fused.text import Part, kernel_text, network_source
 from fastdp.gpu.kernels.status import HALTED, SIZE
 from fastdp.gpu.layout import upload_model
-from fastdp.gpu.tiles import arena_size, cut_into_tiles
+from fastdp.gpu.tiles import Tile, arena_size, in_batches
 from fastdp.potential.compressed.compressed_model import CompressedCentre, CompressedModel, FactoredLayer
 from fastdp.potential.compressed.splines import RadialBasis
 
@@ -149,14 +150,10 @@ def run(
     energies = np.full(n + FIRST, np.nan)
     scratch = aligned(np.full(blocks * chosen.rows * shape.parked, np.nan, dtype))
     atom_of = np.arange(n + FIRST, dtype=np.int32)[::-1].copy()
-    launch_on_the_host(
-        text or preamble(shape, chosen, products, offsets) + network_source(),
-        blocks,
-        chosen.threads,
-        chosen.bytes(np.dtype(dtype).itemsize),
-        (status, n, FIRST, int(stored), result, energies, atom_of, BIAS, scratch, aligned(weights)),
-        descending=descending,
-    )
+    text = text or kernel_text([Part(shape, chosen, offsets)], products)
+    arguments = (status, int(stored), result, energies, atom_of, scratch, n, FIRST, 0, BIAS, aligned(weights))
+    shared = chosen.bytes(np.dtype(dtype).itemsize)
+    launch_on_the_host(text, blocks, chosen.threads, shared, arguments, descending=descending)
     return energies[::-1][FIRST:], result
 
 
@@ -244,10 +241,11 @@ def test_every_barrier_is_needed() -> None:
         shape = shape_of(centre)
         chosen = plan(shape, 32, 8, is_parked=True)
         moments = random_moments(shape, 32)
-        start = preamble(shape, chosen, "double", weights_of(centre, shape, np.float64)[1])
+        whole = kernel_text([Part(shape, chosen, weights_of(centre, shape, np.float64)[1])], "double")
         expected = run(centre, chosen, shape, moments)
         for place in places:
-            text = start + source[:place] + source[place + len(BARRIER) :]
+            without = source[:place] + source[place + len(BARRIER) :]
+            text = whole.replace(source, without)
             for descending in (False, True):
                 if not needed[place]:
                     try:
@@ -323,13 +321,49 @@ def test_plans_fit_and_do_not_overlap_where_they_must_not() -> None:
 
 
 def test_small_systems_get_small_blocks() -> None:
-    shape = shape_of(random_centre(SIZES["a water model's oxygen"]))
-    possible = plans(shape, 8, largest_shared((9, 0)))
-    assert [one.rows for one in possible] == [16, 32, 48]
-    assert best_plan(possible, 192, 132).rows == 16
-    assert best_plan(possible, 10**6, 132).rows == 48
+    rows = (16, 32, 48)
+    assert best_rows(rows, (64, 128), 132) == 16
+    assert best_rows(rows, (10**6,), 132) == 48
     # All fit at once with 48, but not with 32.
-    assert best_plan(possible, 48 * 132, 132).rows == 48
+    assert best_rows(rows, (24 * 132, 24 * 132), 132) == 48
+
+
+def test_networks_of_several_types_in_one_launch() -> None:
+    """Each type has its atoms, rows, bias and scratch; what it gets is what it gets alone."""
+    counts, firsts, rows = (20, 37), (1, 30), (40, 0)
+    centres = [
+        random_centre(SIZES["whole layers"]),
+        random_centre(Sizes(36, 9, 0, (17, 17), (3, 9), True), 6),
+    ]
+    shapes = [shape_of(centre) for centre in centres]
+    chosen = [plan(shape, 16, 8, is_parked=True) for shape in shapes]
+    weights = [weights_of(centre, shape, np.float64) for centre, shape in zip(centres, shapes, strict=True)]
+    parts = [Part(*one) for one in zip(shapes, chosen, (offsets for _, offsets in weights), strict=True)]
+    moments = random_moments(shapes[0], 60)
+    result, energies = aligned(moments), np.full(70, np.nan)
+    scratch = aligned(
+        np.full(sum(-(-n // 16) * 16 * s.parked for n, s in zip(counts, shapes, strict=True)), np.nan)
+    )
+    of_types = [
+        value
+        for t in range(2)
+        for value in (counts[t], firsts[t], rows[t], BIAS * (t + 1), aligned(weights[t][0]))
+    ]
+    launch_on_the_host(
+        kernel_text(parts, "double"),
+        sum(-(-n // 16) for n in counts),
+        128,
+        max(one.bytes(8) for one in chosen),
+        (np.zeros(SIZE, np.int32), 1, result, energies, np.arange(70, dtype=np.int32), scratch, *of_types),
+    )
+    for t in range(2):
+        here = slice(rows[t], rows[t] + counts[t])
+        alone, gradient = run(centres[t], chosen[t], shapes[t], moments[here])
+        np.testing.assert_array_equal(result[here], gradient)
+        np.testing.assert_allclose(energies[firsts[t] : firsts[t] + counts[t]], alone + BIAS * t, rtol=1e-14)
+    np.testing.assert_array_equal(result[37:40], moments[37:40])
+    assert np.isnan(energies).sum() == 70 - sum(counts)
+    assert not np.isnan(scratch).any()
 
 
 def small_model(**changes: object) -> CompressedModel:
@@ -338,34 +372,38 @@ def small_model(**changes: object) -> CompressedModel:
     return CompressedModel(4.0, ((basis,),), (centre,))
 
 
-class Recorded(RecordingDevice):
-    """A card that only records."""
-
-    name = "a card"
-    features = CardFeatures((9, 0), 132)
+HOPPER = CardFeatures((9, 0), 132)
 
 
-def test_what_is_launched_for_a_tile() -> None:
-    model = upload_model(Recorded(), small_model(), np.float64, network="fused")
-    fused = model.centres[0].fused
-    assert fused is not None
-    tiles = cut_into_tiles([], model)
-    assert arena_size(tiles, model) == 0
-    device = Recorded()
-    moments, energies, scratch = (
-        device.zeros((50, 4, 36), np.float64),
-        device.zeros(60, np.float64),
-        device.zeros(fused.rows_for(50) * fused.shape.parked, np.float64),
-    )
+def test_what_is_launched() -> None:
+    device = RecordingDevice(HOPPER)
+    model = upload_model(device, small_model(), np.float64, network="fused")
+    assert model.fused is not None
+    assert model.network == "fused"
+    moments, energies = device.zeros((50, 4, 36), np.float64), device.zeros(60, np.float64)
+    scratch = device.zeros(model.fused.numbers_for({0: 50}), np.float64)
     order, status = device.zeros(60, np.int32), device.zeros(SIZE, np.int32)
-    fused.action(device, 50, 10, BIAS, moments, energies, order, status, scratch)
-    fused.action(device, 50, 10, BIAS, moments, None, order, status, scratch)
+    groups = [AtomsOfAType(0, 50, 10, 0)]
+    model.fused.action(device, groups, moments, energies, order, status, scratch)
+    model.fused.action(device, groups, moments, None, order, status, scratch)
     first, second = device.launches
     assert first.kernel.name == "fused_network"
     assert first.kernel is second.kernel
     assert (first.grid, first.block) == (4, 128)
-    assert first.arguments[3] == 1
-    assert second.arguments[3] == 0
+    assert first.arguments[1] == 1
+    assert second.arguments[1] == 0
+
+
+def test_types_with_one_tile_each_are_evaluated_together() -> None:
+    fused = upload_model(RecordingDevice(HOPPER), small_model(), np.float64, network="fused")
+    layers = upload_model(RecordingDevice(), small_model(), np.float64)
+    one, other, more = Tile(0, 20, 0), Tile(20, 50, 1), Tile(50, 60, 1)
+    later = replace(one, stage=1)
+    assert in_batches([one, other, later], fused) == ((one, other), (later,))
+    assert in_batches([one, other, more], fused) == ((one,), (other,), (more,))
+    assert in_batches([one, other], layers) == ((one,), (other,))
+    assert arena_size([], fused) == 0
+    assert arena_size([(one,)], fused) == 32 * 4 * (8 + 4)
 
 
 @pytest.mark.parametrize(
@@ -377,8 +415,7 @@ def test_what_is_launched_for_a_tile() -> None:
     ],
 )
 def test_what_the_kernel_cannot_do_is_said(features, options, words: str) -> None:
-    device = Recorded()
-    device.features = features
+    device = RecordingDevice(features)
     with pytest.raises(BackendError, match=re.escape(words)) as caught:
         upload_model(device, small_model(), options.get("dtype", np.float64), network="fused")
     assert 'gpu_network = "layers"' in str(caught.value)
@@ -397,13 +434,9 @@ def test_networks_that_the_kernel_cannot_evaluate() -> None:
         ((first, second, replace(last, timestep=np.ones(1))), "time steps"),
     ):
         assert words in str(why_not(replace(centre, layers=layers)))
+    gelu = replace(centre, layers=(replace(first, activation="gelu"), second, last))
     with pytest.raises(BackendError, match="activation gelu"):
-        fused_network(
-            Recorded(),
-            replace(centre, layers=(replace(first, activation="gelu"), second, last)),
-            np.float64,
-            "full",
-        )
+        fused_networks(RecordingDevice(HOPPER), [centre, gelu], np.float64, "full")
     wide = random_centre(Sizes(8, 300, 16, (20,), (0,), False))
     with pytest.raises(BackendError, match="no room for this model"):
-        fused_network(Recorded(), wide, np.float64, "full")
+        fused_networks(RecordingDevice(HOPPER), [centre, wide], np.float64, "full")

@@ -18,13 +18,13 @@ class SourceKernel:
         Of the `extern "C"` function.
     text : str
         Needs no header.
-    operations : float
-        Floating-point operations for each atom at least, for who counts them.
+    operations : tuple of float
+        Floating-point operations at least for an atom of each type that it is for, for who counts them.
     """
 
     name: str
     text: str
-    operations: float = 0.0
+    operations: tuple[float, ...] = ()
 
 
 def compile_source(kernel: SourceKernel, capability: tuple[int, int], *, assembly: bool = False) -> bytes:

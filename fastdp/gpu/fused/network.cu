@@ -1,11 +1,11 @@
-// The whole fitting network of one type of atoms in one kernel: from M to energies and Q = dE/dM.
+// The whole fitting network of one type of atoms in one function: from M to energies and Q = dE/dM.
 //
 // A block takes ROWS atoms. What lies between M and Q stays in shared memory; the model's matrices come from the
 // L2 cache, each once forwards and once backwards. All products go to tensor cores, in float64, in TF32, or in
 // three products of TF32 numbers that bring the accuracy of float32 back.
 //
-// In front of this text, shape.py writes what the network looks like: sizes, and where what is in shared memory
-// and among the weights. Symbols: tau (Q channels), T (AXIS of them mixed, or tau itself), D their products, g and
+// Around this text, text.py writes what the network looks like (sizes, where what is in shared memory and among the
+// weights), a namespace of its own, and the kernel that calls it for one or several types. Symbols: tau (Q channels), T (AXIS of them mixed, or tau itself), D their products, g and
 // delta the gradients with respect to the output of a layer and to what its activation takes.
 //
 // Shared memory holds features in rows of STRIDE numbers, an atom in each column. STRIDE is 4 (mod 16) numbers of 8
@@ -642,25 +642,23 @@ __device__ __forceinline__ void make_gradient(const Real* shared, Real* moments,
     }
 }
 
-// ---- The kernel
+// ---- All of it
 
+// block : number among the blocks of this type
 // moments : (n, 4, COLUMNS), M; replaced by Q
 // energies : float64, eV, in the input's order: filled at atom_of[first + i] if `stored`
-// scratch : (blocks, PARKED), where tau and T wait for the way back, unless they can stay
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
-fused_network(const int* status, Index n, Index first, Index stored, Real* moments, double* energies, const int* atom_of,
-              double bias, Real* scratch, const Real* weights)
+// scratch : (blocks, PARKED) of this type, where tau and T wait for the way back, unless they can stay
+__device__ __forceinline__ void evaluate(Real* shared, Index block, Index n, Index first, Index stored, Real* moments,
+                                         double* energies, const int* atom_of, double bias, Real* scratch,
+                                         const Real* weights)
 {
-    extern __shared__ __align__(16) unsigned char memory[];
-    Real* const shared = reinterpret_cast<Real*>(memory);
-    if (status[HALTED] != 0 || (status[FOUND] & NO_LIST)) return;
-    const Index block_first = (Index)blockIdx.x * ROWS;
+    const Index block_first = block * ROWS;
 
     make_tau(shared, moments, weights, block_first, n);
     if constexpr (RIGHT > 0)
         mix_channels<Q, PADDED_Q, RIGHT, PADDED_RIGHT, false>(shared + RIGHT_AT * STRIDE, shared + TAU_AT * STRIDE,
                                                               weights + AXIS_FORWARD_AT);
-    Real* const parked = scratch + (Index)blockIdx.x * PARKED;
+    Real* const parked = scratch + block * PARKED;
     if constexpr (IS_PARKED)
         for (int place = threadIdx.x; place < PARKED; place += THREADS)
             parked[place] = shared[(TAU_AT + place / ROWS) * STRIDE + place % ROWS];

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -20,18 +18,15 @@ from fastdp.gpu.fused.shape import (
     TILE,
     NetworkShape,
     Plan,
-    best_plan,
+    best_rows,
     largest_shared,
     plans,
     rounded_up,
     shape_of,
     why_not,
 )
-from fastdp.gpu.kernels.status import FOUND, HALTED, NO_LIST
+from fastdp.gpu.fused.text import PRODUCT_CODES, Part, kernel_text
 from fastdp.potential.compressed.compressed_model import CompressedCentre
-
-PRODUCT_CODES = {"double": 0, "tf32": 1, "tf32x3": 3}
-"""PRODUCTS of `network.cu`: how many products of TF32 numbers are made of one, 0 for float64."""
 
 FIRST_CAPABILITY = (8, 0)
 """Tensor cores take float64 and TF32 from here on."""
@@ -49,35 +44,64 @@ class FusedNetwork:
     shape : NetworkShape
     weights : (size,) DeviceArray
         All matrices and vectors.
+    offsets : dict of str to tuple of int
+        Where each is among the weights; of layers one for each.
     products : {"double", "tf32", "tf32x3"}
     plans : tuple of Plan
         That fit on the card.
-    multiprocessors : int
-    kernels : dict of int to SourceKernel
-        By the number of rows of a plan.
+    bias : float
+        eV.
     """
 
     shape: NetworkShape
     weights: DeviceArray
+    offsets: dict[str, tuple[int, ...]]
     products: str
     plans: tuple[Plan, ...]
-    multiprocessors: int
-    kernels: dict[int, SourceKernel]
+    bias: float
 
-    def plan_for(self, n: int) -> Plan:
-        """Return how n atoms are dealt out."""
-        return best_plan(self.plans, n, self.multiprocessors)
 
-    def rows_for(self, n: int) -> int:
-        """Return how many atoms blocks for n of them take, with those that are not there."""
-        return rounded_up(n, self.plan_for(n).rows)
+class FusedNetworks:
+    """What evaluates the networks of one or several types in one launch.
+
+    Parameters
+    ----------
+    networks : sequence of FusedNetwork
+        One for each type.
+    multiprocessors : int
+        Of the card.
+    """
+
+    def __init__(self, networks: Sequence[FusedNetwork], multiprocessors: int) -> None:
+        self._networks = tuple(networks)
+        self._multiprocessors = multiprocessors
+        self._kernels: dict[tuple[tuple[int, ...], int], SourceKernel] = {}
+        self._plans = [{one.rows: one for one in network.plans} for network in self._networks]
+
+    def rows_for(self, counts: Mapping[int, int]) -> int:
+        """Return how many atoms a block takes.
+
+        Parameters
+        ----------
+        counts : mapping of int to int
+            Atoms by type.
+        """
+        common = set.intersection(*(set(self._plans[t]) for t in counts))
+        return best_rows(sorted(common), tuple(counts.values()), self._multiprocessors)
+
+    def numbers_for(self, counts: Mapping[int, int]) -> int:
+        """Return how many numbers of scratch memory a launch needs."""
+        rows = self.rows_for(counts)
+        return sum(rounded_up(n, rows) * self._networks[t].shape.parked for t, n in counts.items())
+
+    def can_share(self) -> bool:
+        """Return whether all types have a number of rows in common."""
+        return bool(set.intersection(*(set(plans) for plans in self._plans)))
 
     def action(
         self,
         device: Device,
-        n: int,
-        first: int,
-        bias: float,
+        groups: Sequence[AtomsOfAType],
         moments: DeviceArray,
         energies: DeviceArray | None,
         atom_of: DeviceArray,
@@ -89,49 +113,70 @@ class FusedNetwork:
         Parameters
         ----------
         device : Device
-        n, first : int
-            Number of atoms, and the first of them in the sorted order.
-        bias : float
-            eV.
-        moments : (n, 4, columns) DeviceArray
+        groups : sequence of AtomsOfAType
+            No two of one type.
+        moments : (rows, 4, columns) DeviceArray
             M, replaced by Q.
         energies : (n_atoms,) float64 DeviceArray or None
             In the input's order, eV; None if they are known.
         atom_of : (n_atoms,) int32 DeviceArray
         status : (SIZE,) int32 DeviceArray
         scratch : (size,) DeviceArray
-            `shape.parked` numbers for each of `rows_for(n)` atoms.
+            `numbers_for` of them or more.
         """
-        chosen = self.plan_for(n)
+        rows = self.rows_for({group.type: group.n for group in groups})
+        types = tuple(group.type for group in groups)
+        used = [self._plans[t][rows] for t in types]
+        itemsize = self._networks[types[0]].weights.dtype.itemsize
+        of_types: list[Any] = []
+        for group in groups:
+            network = self._networks[group.type]
+            of_types += [group.n, group.first, group.row, network.bias, network.weights]
+        # Not looked at where energies are known.
+        place = scratch if energies is None else energies
         return device.launch(
-            self.kernels[chosen.rows],
-            -(-n // chosen.rows),
-            chosen.threads,
-            (
-                status,
-                n,
-                first,
-                int(energies is not None),
-                moments,
-                # Not looked at where energies are known.
-                scratch if energies is None else energies,
-                atom_of,
-                bias,
-                scratch,
-                self.weights,
-            ),
-            chosen.bytes(self.weights.dtype.itemsize),
+            self._kernel(types, rows),
+            sum(-(-group.n // rows) for group in groups),
+            used[0].threads,
+            (status, int(energies is not None), moments, place, atom_of, scratch, *of_types),
+            max(one.bytes(itemsize) for one in used),
         )
 
+    def _kernel(self, types: tuple[int, ...], rows: int) -> SourceKernel:
+        if (types, rows) not in self._kernels:
+            networks = [self._networks[t] for t in types]
+            plans_of = [self._plans[t][rows] for t in types]
+            parts = [Part(n.shape, one, n.offsets) for n, one in zip(networks, plans_of, strict=True)]
+            self._kernels[types, rows] = SourceKernel(
+                "fused_network",
+                kernel_text(parts, networks[0].products),
+                tuple(
+                    2.0 * max(PRODUCT_CODES[one.products], 1) * one.shape.multiply_adds for one in networks
+                ),
+            )
+        return self._kernels[types, rows]
 
-def fused_network(device: Device, centre: CompressedCentre, dtype: DTypeLike, products: str) -> FusedNetwork:
-    """Copy a network to a device for the kernel that does all of it.
+
+@dataclass(frozen=True)
+class AtomsOfAType:
+    """Sorted atoms of one type from `first` on, n of them, whose moments begin in a row."""
+
+    type: int
+    n: int
+    first: int
+    row: int
+
+
+def fused_networks(
+    device: Device, centres: Sequence[CompressedCentre], dtype: DTypeLike, products: str
+) -> FusedNetworks:
+    """Copy networks to a device for the kernel that does all of them.
 
     Parameters
     ----------
     device : Device
-    centre : CompressedCentre
-        Of products of channels.
+    centres : sequence of CompressedCentre
+        By type, of products of channels.
     dtype : float32 or float64
     products : {"full", "tf32", "tf32x3"}
         "full" for float64 only.
@@ -139,7 +184,7 @@ def fused_network(device: Device, centre: CompressedCentre, dtype: DTypeLike, pr
     Raises
     ------
     BackendError
-        If the card, the products or the network are none that the kernel can do.
+        If the card, the products or a network are none that the kernel can do.
     """
     wanted = 'gpu_network = "fused"'
     instead = 'use gpu_network = "layers"'
@@ -154,33 +199,29 @@ def fused_network(device: Device, centre: CompressedCentre, dtype: DTypeLike, pr
             f"{wanted} multiplies on tensor cores, which do not take float32 as it is: set "
             f'gpu_products = "tf32x3", or {instead}'
         )
-    reason = why_not(centre)
-    if reason is not None:
-        raise BackendError(f"{wanted} cannot evaluate this model ({reason}); {instead}")
-    shape = shape_of(centre)
-    itemsize = np.dtype(dtype).itemsize
-    possible = plans(shape, itemsize, largest_shared(features.capability))
-    if not possible:
+    found = []
+    for centre in centres:
+        reason = why_not(centre)
+        if reason is not None:
+            raise BackendError(f"{wanted} cannot evaluate this model ({reason}); {instead}")
+        shape = shape_of(centre)
+        weights, offsets = weights_of(centre, shape, dtype)
+        found.append(
+            FusedNetwork(
+                shape=shape,
+                weights=device.upload(weights),
+                offsets=offsets,
+                products="double" if double else products,
+                plans=plans(shape, np.dtype(dtype).itemsize, largest_shared(features.capability)),
+                bias=float(centre.bias),
+            )
+        )
+    networks = FusedNetworks(found, features.multiprocessors)
+    if not networks.can_share():
         raise BackendError(
             f"{wanted} has no room for this model in the shared memory of {device.name}; {instead}"
         )
-    weights, offsets = weights_of(centre, shape, dtype)
-    kind = "double" if double else products
-    return FusedNetwork(
-        shape=shape,
-        weights=device.upload(weights),
-        products=kind,
-        plans=possible,
-        multiprocessors=features.multiprocessors,
-        kernels={
-            one.rows: SourceKernel(
-                "fused_network",
-                preamble(shape, one, kind, offsets) + network_source(),
-                2.0 * max(PRODUCT_CODES[kind], 1) * shape.multiply_adds,
-            )
-            for one in possible
-        },
-    )
+    return networks
 
 
 def weights_of(
@@ -264,75 +305,6 @@ def by_blocks(left: NDArray, shape: NetworkShape) -> NDArray:
     return result
 
 
-def preamble(shape: NetworkShape, chosen: Plan, products: str, offsets: dict[str, tuple[int, ...]]) -> str:
-    """Return what stands in front of `network.cu`.
-
-    Parameters
-    ----------
-    shape : NetworkShape
-    chosen : Plan
-    products : {"double", "tf32", "tf32x3"}
-    offsets : dict of str to tuple of int
-        As `weights_of` gives them.
-    """
-    code = PRODUCT_CODES[products]
-    numbers = {
-        "HALTED": HALTED,
-        "FOUND": FOUND,
-        "NO_LIST": NO_LIST,
-        "ROWS": chosen.rows,
-        "STRIDE": chosen.stride,
-        "COLUMNS": shape.columns,
-        "Q": shape.q,
-        "RIGHT": shape.right,
-        "LAYERS": len(shape.layers),
-        "PRODUCT_TILES": len(shape.tiles),
-        "TAU_AT": chosen.tau,
-        "RIGHT_AT": chosen.right,
-        "Z_AT": chosen.z,
-        "CHUNKS_AT": chosen.chunks,
-        "PRODUCTS_AT": chosen.products,
-        "GRADIENTS_AT": chosen.gradients,
-        "D_LEFT_AT": chosen.d_left,
-        "D_RIGHT_AT": chosen.d_right,
-        "IS_PARKED": int(chosen.is_parked),
-    }
-    rows = {
-        "N_OUT": [layer.n_out for layer in shape.layers],
-        "RANK": [layer.rank for layer in shape.layers],
-        "KEPT": [layer.kept for layer in shape.layers],
-        "KEPT_AT": chosen.kept,
-        "HAS_SHORTCUT": [int(layer.shortcut) for layer in shape.layers],
-        "HAS_TIMESTEP": [int(layer.timestep) for layer in shape.layers],
-    }
-    of_layers = ("LEFT_FORWARD_AT", "LEFT_BACKWARD_AT", "RIGHT_FORWARD_AT", "RIGHT_BACKWARD_AT")
-    for name, found in offsets.items():
-        if name in (*of_layers, "BIAS_AT", "TIMESTEP_AT"):
-            rows[name] = found
-        else:
-            numbers[name] = found[0]
-    tables = {"TILE_LEFT": [a for a, _ in shape.tiles], "TILE_RIGHT": [b for _, b in shape.tiles]}
-    lines = [
-        f"#define PRODUCTS {code}",
-        f"typedef {'float' if code else 'double'} Real;",
-        "typedef long long Index;",
-        *(f"constexpr int {name} = {value};" for name, value in numbers.items()),
-        *(f"constexpr int {name}[] = {_braces(values)};" for name, values in rows.items()),
-        *(f"__constant__ int {name}[] = {_braces(values)};" for name, values in tables.items()),
-    ]
-    return "\n".join(lines) + "\n\n"
-
-
-def _braces(values: Sequence[int]) -> str:
-    return "{" + ", ".join(map(str, values)) + "}"
-
-
 def _wider(matrix: NDArray, width: int) -> NDArray:
     """Return a matrix with zeros on its right side."""
     return np.pad(matrix, ((0, 0), (0, width - matrix.shape[1])))
-
-
-@cache
-def network_source() -> str:
-    """Return the text of `network.cu`."""
-    return (files("fastdp.gpu.fused") / "network.cu").read_text(encoding="utf-8")

@@ -283,21 +283,21 @@ OVERHEAD = 16
 """What a block costs besides its atoms, in atoms; a guess, to be settled by measurement."""
 
 
-def best_plan(possible: Sequence[Plan], n: int, multiprocessors: int) -> Plan:
-    """Return the plan by which a number of atoms takes the fewest turns; results are the same with all.
+def best_rows(possible: Sequence[int], counts: Sequence[int], multiprocessors: int) -> int:
+    """Return the number of rows by which atoms take the fewest turns; results are the same with all.
 
     Parameters
     ----------
-    possible : sequence of Plan
-        At least one.
-    n : int
-        Atoms.
+    possible : sequence of int
+        Numbers of rows, at least one.
+    counts : sequence of int
+        Atoms of each type, whose blocks are launched together.
     multiprocessors : int
         Of the card.
     """
 
-    def cost(one: Plan) -> int:
-        blocks = -(-n // one.rows)
-        return -(-blocks // multiprocessors) * (one.rows + OVERHEAD)
+    def cost(rows: int) -> int:
+        blocks = sum(-(-n // rows) for n in counts)
+        return -(-blocks // multiprocessors) * (rows + OVERHEAD)
 
-    return min(possible, key=lambda one: (cost(one), -one.rows))
+    return min(possible, key=lambda rows: (cost(rows), -rows))
