@@ -80,11 +80,11 @@ CASES = {
 }
 
 
-def peer_environment(folder: Path) -> dict[str, str]:
+def peer_environment(folder: Path, package: str = "deepmd-kit[cpu,lmp]") -> dict[str, str]:
     """Return the environment variables under which `dp`, `lmp` and `mpirun` of the peer run."""
     if not (folder / "bin" / "lmp").exists():
         venv.create(folder, with_pip=True)
-        subprocess.run([folder / "bin" / "pip", "install", "-q", "deepmd-kit[cpu,lmp]"], check=True)
+        subprocess.run([folder / "bin" / "pip", "install", "-q", package], check=True)
     names = ("OMP_NUM_THREADS", "DP_INTRA_OP_PARALLELISM_THREADS", "DP_INTER_OP_PARALLELISM_THREADS")
     path = f"{folder / 'bin'}:{os.environ['PATH']}"
     return {**os.environ, "PATH": path, **dict.fromkeys(names, "1")}

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from fastdp.neighbours.verlet_list import VerletList
 from fastdp.parallel.threads import thread_limits
 from fastdp.potential.base import Evaluation, Potential, Precision
 from fastdp.potential.factory import make_potential
+from fastdp.potential.options import check_options
 from fastdp.potential.terms.registry import make_terms
 from fastdp.potential.terms.settings import TermSettings
 from fastdp.structure.ase_files import structure_from_atoms
@@ -29,6 +31,11 @@ from fastdp.structure.types import match_types
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 """ASE's order of the six components of the stress: xx, yy, zz, yz, xz, xy."""
+
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Numba's simplest threading layer ends the process where two threads call kernels, and BLAS has one number
+of threads for all of them."""
 
 
 class FastDP(Calculator):
@@ -66,7 +73,12 @@ class FastDP(Calculator):
     ModelError
         If the file is no model that fastdp reads.
     InputError
-        If a term cannot be made.
+        If an option has no such value, or a term cannot be made.
+
+    Notes
+    -----
+    Calculators may be copied and pickled, and used in several threads of a program, where they take turns:
+    an evaluation uses all cores that it may.
     """
 
     implemented_properties: list[str] = [  # noqa: RUF012 - so declared by ASE
@@ -88,9 +100,10 @@ class FastDP(Calculator):
         skin_A: float = 1.0,
         threads: int | None = None,
         terms: Sequence[TermSettings] = (),
-        report: Callable[[str], None] = lambda line: None,
+        report: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__()
+        check_options(precision=precision, tolerance=tolerance, shortest=shortest_A, skin=skin_A)
         self.description = read_model(model)
         if self.description.spin is not None:
             raise InputError(
@@ -104,11 +117,25 @@ class FastDP(Calculator):
         self._shortest = shortest_A
         self._skin = skin_A
         self._threads = threads
-        self._report = report
+        self._report = report or _silent
         self._potential: Potential | None = None
         self._elements: frozenset[str] = frozenset()
         self._neighbours: VerletList | None = None
         self._evaluation = Evaluation.empty(0)
+
+    def set(self, **options: Any) -> dict[str, Any]:
+        """Refuse to change options: the potential is made for those it has.
+
+        Raises
+        ------
+        InputError
+            If any are given.
+        """
+        if options:
+            raise InputError(
+                f"{', '.join(options)}: the options of a FastDP calculator are fixed; make a new one"
+            )
+        return {}
 
     def calculate(
         self,
@@ -146,7 +173,7 @@ class FastDP(Calculator):
             raise PropertyNotImplementedError(
                 "stress needs a cell of three vectors and at least one periodic direction"
             )
-        with thread_limits(self._threads):
+        with _ONE_AT_A_TIME, thread_limits(self._threads):
             potential, neighbours = self._prepare(atoms)
             evaluation = self._evaluation
             potential.evaluate(neighbours, evaluation, virial=has_stress)
@@ -190,6 +217,10 @@ class FastDP(Calculator):
         neighbours.ensure(np.ascontiguousarray(atoms.positions, dtype=np.float64))
         self._neighbours = neighbours
         return self._potential, neighbours
+
+
+def _silent(line: str) -> None:
+    """Report nothing; a named function, so that calculators can be pickled."""
 
 
 def _fits(neighbours: VerletList, atoms: ase.Atoms, types: Any) -> bool:

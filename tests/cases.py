@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import ase
 import ase.io
@@ -73,12 +74,14 @@ def everything_in(folder: Path) -> dict[str, bytes | None]:
     }
 
 
-def start_fastdp(*arguments: str, folder: Path) -> subprocess.Popen[str]:
+def start_fastdp(
+    *arguments: str, folder: Path, stdout: IO[str] | int = subprocess.PIPE
+) -> subprocess.Popen[str]:
     """Start the command line in a process of its own, in `folder`, whether fastdp is installed or not."""
     path = os.pathsep.join([str(Path(fastdp.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [sys.executable, "-m", "fastdp", *arguments],
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         cwd=folder,

@@ -32,7 +32,7 @@ def bench(
     from fastdp.cli.reporting import make_run_reporter
     from fastdp.config.load import load_input
     from fastdp.errors import BackendError
-    from fastdp.output.files import writing
+    from fastdp.output.files import check_new_file, new_file
     from fastdp.parallel.threads import choose_threads, thread_limits
     from fastdp.performance.breakdown import break_down, try_skins
     from fastdp.simulation.assemble import initial_state, make_ready
@@ -40,6 +40,8 @@ def bench(
     from fastdp.units import PS_PER_FS
 
     loaded = load_input(input_file)
+    if json_file is not None:
+        check_new_file(json_file, overwrite=True)
     wanted = threads or loaded.configuration.parallel.threads
     reporter = make_run_reporter(quiet=False)
     inputs = read_inputs(loaded, lambda: choose_threads(wanted))
@@ -74,8 +76,8 @@ def bench(
         import json
         from dataclasses import asdict
 
-        with writing(json_file):
-            json_file.write_text(
+        with new_file(json_file, overwrite=True) as place:
+            place.write_text(
                 json.dumps(
                     {"parts": [asdict(b) for b in found], "skins": [asdict(s) for s in skins]}, indent=1
                 )

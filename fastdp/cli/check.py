@@ -44,7 +44,7 @@ def check(
     from fastdp.errors import OutputExistsError
     from fastdp.expectation.check import check_expectations, keep_expectation
     from fastdp.expectation.read import read_expectations
-    from fastdp.output.files import refuse_existing
+    from fastdp.output.files import check_new_file
     from fastdp.parallel.threads import choose_threads, thread_limits
     from fastdp.simulation.assemble import make_ready
     from fastdp.simulation.further import make_further_models, read_further_models
@@ -56,7 +56,7 @@ def check(
     reporter = make_run_reporter(quiet=False)
     expectations = [] if expect is None else read_expectations(expect)
     if write_expectation is not None:
-        refuse_existing([write_expectation])
+        check_new_file(write_expectation)
     inputs = read_inputs(loaded, lambda: choose_threads(wanted))
     try:
         check_outputs(run_settings(loaded.configuration).output, overwrite=False)

@@ -6,9 +6,12 @@ answer at once.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 
 import typer
 
@@ -17,6 +20,9 @@ from fastdp.cli import bench, check, convert, info, run, schema
 from fastdp.errors import FastDPError
 from fastdp.parallel import failure
 from fastdp.parallel.launch import launched
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where a disk is full."""
 
 app = typer.Typer(
     name="fastdp",
@@ -79,9 +85,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FastDPError as error:
         failure.wait_for_rank_0(error)
         if failure.speaks(error):
-            print(f"fastdp: {failure.prefix()}{error}", file=sys.stderr)
+            # Where the terminal is gone, the exit code still says what happened.
+            with suppress(OSError):
+                print(f"fastdp: {failure.prefix()}{error}", file=sys.stderr)
         failure.end_others(error, error.exit_code)
         return error.exit_code
+    except MemoryError as error:
+        print(
+            f"fastdp: {failure.prefix()}there is not enough memory ({str(error) or 'no more said'}); use "
+            "fewer atoms, or spread them over the ranks of several machines",
+            file=sys.stderr,
+        )
+        failure.end_others(error, FastDPError.exit_code)
+        return FastDPError.exit_code
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("fastdp_ext."):
             print(
@@ -89,6 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "fastdp from another one",
                 file=sys.stderr,
             )
+            return FastDPError.exit_code
+        if isinstance(error, OSError) and error.filename is None and error.errno in NO_ROOM:
+            with suppress(OSError):
+                print(f"fastdp: cannot write: {os.strerror(error.errno)}", file=sys.stderr)
             return FastDPError.exit_code
         traceback.print_exc()
         print(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from fastdp.config.problems import describe_problems
 from fastdp.config.schema import Configuration
 from fastdp.errors import ConfigurationError
+from fastdp.output.checkpoint import lock_path, previous_path
+from fastdp.simulation.settings import OutputSettings
 
 INPUT_PATHS = (("potential", "model"), ("structure", "file"))
 """Keys that name something to read."""
@@ -66,7 +68,8 @@ def load_input(path: str | Path) -> InputFile:
     if configuration is None:
         raise ConfigurationError(str(path), problems)
     configuration = _with_absolute_paths(configuration, folder)
-    problems += _clashing_outputs(configuration)
+    problems += _clashing_outputs(configuration, path.absolute())
+    problems += _without_effect(configuration)
     if problems:
         raise ConfigurationError(str(path), problems)
     return InputFile(path.absolute(), configuration)
@@ -89,9 +92,15 @@ def output_files(configuration: Configuration) -> dict[str, Path]:
 
 def _parse(path: Path) -> tuple[str, dict[str, Any]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        # Editors on Windows put a byte order mark before the text.
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigurationError(str(path), [f"not a text file in UTF-8: {error}"]) from error
+        line = error.object[: error.start].count(b"\n") + 1
+        problem = (
+            f"line {line}: not a text file in UTF-8 (byte {error.object[error.start]:#04x}). An input file "
+            "is TOML, saved in UTF-8"
+        )
+        raise ConfigurationError(str(path), [problem]) from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ConfigurationError(str(path), [f"cannot be read: {reason}"]) from error
@@ -106,11 +115,40 @@ def _parse(path: Path) -> tuple[str, dict[str, Any]]:
 def _missing_files(data: Mapping[str, Any], folder: Path) -> list[str]:
     """Look for the named files even where other keys are wrong, to report everything at once."""
     problems = []
-    for table, key in INPUT_PATHS:
-        content = data.get(table)
-        name = content.get(key) if isinstance(content, dict) else None
+    for place, key, name in _named_files(data):
         if isinstance(name, str) and name and "\x00" not in name and not os.path.exists(folder / name):
-            problems.append(f"[{table}], {key}: no such file: {name} (looked for {folder / name})")
+            problems.append(f"{place}, {key}: no such file: {name} (looked for {folder / name})")
+    return problems
+
+
+def _named_files(data: Mapping[str, Any]) -> Iterator[tuple[str, str, object]]:
+    """Yield table, key and value of everything that names something to read, in a file that may be wrong."""
+    for table, key in INPUT_PATHS:
+        yield f"[{table}]", key, _at(data, table, key)
+    models = _at(data, "committee", "models")
+    for name in models if isinstance(models, list) else ():
+        yield "[committee]", "models", name
+    entries = data.get("tensor")
+    for number, entry in enumerate(entries if isinstance(entries, list) else (), start=1):
+        yield f"[[tensor]] {number}", "model", entry.get("model") if isinstance(entry, dict) else None
+
+
+def _at(data: Mapping[str, Any], table: str, key: str) -> object:
+    content = data.get(table)
+    return content.get(key) if isinstance(content, dict) else None
+
+
+def _without_effect(configuration: Configuration) -> list[str]:
+    """Find keys that say what is to be done in a case that nothing defines."""
+    committee = configuration.committee
+    if committee is None or committee.limit is not None:
+        return []
+    without = "would do nothing without `limit`, the deviation above which a frame counts; set it"
+    problems = []
+    if committee.save_frames is not None:
+        problems.append(f"[committee], save_frames: {without}")
+    if committee.above_limit != "continue":
+        problems.append(f"[committee], above_limit: is {committee.above_limit!r}, which {without}")
     return problems
 
 
@@ -144,15 +182,48 @@ def _with_absolute_paths(configuration: Configuration, folder: Path) -> Configur
     )
 
 
-def _clashing_outputs(configuration: Configuration) -> list[str]:
-    """Find outputs that would overwrite one another or what the run reads."""
-    taken = {
-        Path(configuration.potential.model).resolve(): "potential.model",
-        Path(configuration.structure.file).resolve(): "structure.file",
+def _files_read(configuration: Configuration, input_file: Path) -> dict[str, Path]:
+    """Return what a run reads, by its key in the input file."""
+    committee = configuration.committee
+    names = {
+        "the input file": str(input_file),
+        "potential.model": configuration.potential.model,
+        "structure.file": configuration.structure.file,
+        **{f"potential.table.{n}.file": entry.file for n, entry in enumerate(configuration.potential.table)},
+        **{f"tensor.{n}.model": entry.model for n, entry in enumerate(configuration.tensor)},
+        **{f"committee.models.{n}": name for n, name in enumerate(committee.models if committee else ())},
     }
+    return {key: Path(name) for key, name in names.items()}
+
+
+def _files_besides(configuration: Configuration) -> dict[str, Path]:
+    """Return what a run writes besides `output_files`."""
+    directory = Path(configuration.output.directory)
+    checkpoint = directory / configuration.output.checkpoint.file
+    committee = configuration.committee
+    folders = {
+        f"the arrays of tensor.{n}": (directory / entry.file).with_suffix("")
+        for n, entry in enumerate(configuration.tensor)
+        if entry.atomic
+    }
+    if committee is not None and committee.save_frames is not None:
+        folders["committee.save_frames"] = directory / committee.save_frames
+    return {
+        "the previous checkpoint": previous_path(checkpoint),
+        "the lock of the run": lock_path(checkpoint),
+        "the crash frame": directory / OutputSettings.crash_file,
+        **folders,
+    }
+
+
+def _clashing_outputs(configuration: Configuration, input_file: Path) -> list[str]:
+    """Find outputs that would overwrite one another or what the run reads."""
+    taken = {path.resolve(): key for key, path in _files_read(configuration, input_file).items()}
     problems = []
-    for key, path in output_files(configuration).items():
+    for key, path in (output_files(configuration) | _files_besides(configuration)).items():
         owner = taken.setdefault(path.resolve(), key)
         if owner != key:
-            problems.append(f"{key} and {owner} are the same file, {path}")
+            problems.append(
+                f"{key} and {owner} are the same file, {path}; rename one, or choose another output.directory"
+            )
     return problems

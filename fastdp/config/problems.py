@@ -21,20 +21,37 @@ WORDING = (
     (re.compile(r"^Input should be a valid "), "must be a "),
     (re.compile(r"^Input should be "), "must be "),
     (re.compile(r"^Value error, "), ""),
+    (
+        re.compile(r"^List should have at (least|most) (\d+) items? after validation, not (\d+)"),
+        r"has \3 entries, must have at \1 \2",
+    ),
+    (re.compile(r"^String should have at (least|most) (\d+) characters?"), r"must have at \1 \2 characters"),
 )
 """pydantic speaks of inputs, dictionaries and lists where a TOML file has keys, tables and arrays."""
+
+OTHER_WORDS = {"gpu": "cuda", "single": "mixed", "float32": "mixed", "float64": "double"}
+"""What other programs call values of this one; spelling would suggest something else."""
+
+ABSENT_ENSEMBLES = ("npt", "nph", "npe", "nst", "muvt")
+"""Kinds of stage that there are elsewhere: not a slip of the pen for those that there are here."""
 
 LONGEST_VALUE = 60
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing wrong: where, pydantic's kind and message of it, and the value that stands there."""
+    """One thing wrong: where, pydantic's kind and message of it, the value there, and the kind of a stage."""
 
     location: Location
     kind: str
     message: str
     value: object
+    ensemble: str | None = None
+
+    def known_keys(self) -> list[str]:
+        """Return the keys that may stand beside this one."""
+        known = keys_at(self.location[:-1])
+        return known if self.ensemble is None else list(STAGES[self.ensemble].model_fields)
 
 
 def describe_problems(error: ValidationError, text: str) -> list[str]:
@@ -53,7 +70,7 @@ def describe_problems(error: ValidationError, text: str) -> list[str]:
     """
     findings = list(_findings(error))
     suggestions = {
-        finding.location: nearest(str(finding.location[-1]), keys_at(finding.location[:-1]))
+        finding.location: nearest(str(finding.location[-1]), finding.known_keys())
         for finding in findings
         if finding.kind == "extra_forbidden"
     }
@@ -65,7 +82,7 @@ def describe_problems(error: ValidationError, text: str) -> list[str]:
         if finding.kind == "missing" and location in meant:
             continue
         if finding.kind == "extra_forbidden":
-            message = _unknown_key(location, suggestions[location])
+            message = _unknown_key(finding, suggestions[location])
         else:
             message = _wording(finding)
         line = lines.find(location)
@@ -77,6 +94,11 @@ def describe_problems(error: ValidationError, text: str) -> list[str]:
 def nearest(name: str, known: Collection[str]) -> str | None:
     """Return the known name that `name` was probably meant to be."""
     by_lower_case = {entry.lower(): entry for entry in known}
+    other_word = OTHER_WORDS.get(name.lower())
+    if other_word in by_lower_case:
+        return by_lower_case[other_word]
+    if name.lower() in ABSENT_ENSEMBLES:
+        return None
     matches = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.6)
     return by_lower_case[matches[0]] if matches else None
 
@@ -106,8 +128,10 @@ def header(location: Location) -> str:
 def _findings(error: ValidationError) -> Iterator[Finding]:
     for item in error.errors(include_url=False):
         location = item["loc"]
+        ensemble = None
         if location[0] == "stage" and len(location) > 2:
-            location = (*location[:2], *location[3:])  # without pydantic's name of the union's branch
+            # Without pydantic's name of the union's branch.
+            location, ensemble = (*location[:2], *location[3:]), str(location[2])
         if item["type"] == "union_tag_not_found":
             yield Finding((*location, "ensemble"), "missing", "", None)
             yield from _findings_of_unknown_kind(location, item["input"])
@@ -117,7 +141,7 @@ def _findings(error: ValidationError) -> Iterator[Finding]:
             yield Finding((*location, "ensemble"), "literal_error", f"Input should be {choices}", value)
             yield from _findings_of_unknown_kind(location, item["input"])
         else:
-            yield Finding(location, item["type"], item["msg"], item["input"])
+            yield Finding(location, item["type"], item["msg"], item["input"], ensemble)
 
 
 def _findings_of_unknown_kind(location: Location, entry: Mapping[str, Any]) -> Iterator[Finding]:
@@ -133,14 +157,20 @@ def _findings_of_unknown_kind(location: Location, entry: Mapping[str, Any]) -> I
                 yield Finding((*location, *item["loc"]), item["type"], item["msg"], item["input"])
 
 
-def _unknown_key(location: Location, suggestion: str | None) -> str:
-    *parents, name = location
+def _unknown_key(finding: Finding, suggestion: str | None) -> str:
+    name = finding.location[-1]
+    others = [kind for kind, stage in STAGES.items() if name in stage.model_fields]
+    if finding.ensemble is not None and others:
+        return (
+            f"not a key of ensemble = {finding.ensemble!r}, but of {' and '.join(map(repr, others))}; take "
+            "it out, or choose that ensemble"
+        )
     if suggestion is not None:
         return f"unknown key; did you mean `{suggestion}`?"
     homes = [header(table) for table, keys in all_tables() if name in keys]
     if homes:
         return f"unknown key here; it belongs in {' or '.join(homes)}"
-    return f"unknown key; known here are {', '.join(keys_at(tuple(parents)))}"
+    return f"unknown key; known here are {', '.join(finding.known_keys())}"
 
 
 def _wording(finding: Finding) -> str:

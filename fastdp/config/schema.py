@@ -17,6 +17,7 @@ from fastdp.dynamics.settings import (
     VelocitySettings,
     VelocityVerletSettings,
 )
+from fastdp.potential.options import LARGEST_TOLERANCE, SHORTEST, Precision
 from fastdp.potential.terms.settings import D3
 from fastdp.simulation.settings import (
     CheckpointSettings,
@@ -27,6 +28,10 @@ from fastdp.simulation.settings import (
 
 LARGEST_COUNT = 10**12
 """Steps; more than any run makes, and far from where counters overflow."""
+
+
+HIGHEST_TEMPERATURE_K = 1e9
+"""K; above what any nucleus stays whole at, and far from where squares of velocities overflow."""
 
 
 class Table(BaseModel):
@@ -61,13 +66,19 @@ def _path(text: str) -> str:
 PathText = Annotated[str, AfterValidator(_path)]
 
 
+LONGEST_NAME = 200
+"""Bytes of a file name: systems take 255, and some of what a run writes has a longer name."""
+
+
 def _plain_file_name(name: str) -> str:
     if name in ("", ".", "..") or any(character in "/\\" or ord(character) < 32 for character in name):
         raise ValueError("must be a file name without folders; output.directory says where files go")
+    if len(name.encode(errors="surrogateescape")) > LONGEST_NAME:
+        raise ValueError(f"must have at most {LONGEST_NAME} bytes in UTF-8")
     return name
 
 
-FileName = Annotated[str, Field(max_length=200), AfterValidator(_plain_file_name)]
+FileName = Annotated[str, Field(max_length=LONGEST_NAME), AfterValidator(_plain_file_name)]
 
 
 class ZBLTable(Table):
@@ -146,7 +157,7 @@ class PotentialTable(Table):
         "of a step, `reference` the model exactly as trained in plain NumPy (slow), `auto` the fastest that "
         "this machine has.",
     )
-    precision: Literal["double", "mixed"] = key(
+    precision: Precision = key(
         "double",
         "`mixed` evaluates the networks in float32 and sums energies, forces and the virial in float64.",
     )
@@ -169,7 +180,7 @@ class PotentialTable(Table):
         "the start structure.",
         unit="eV/Å",
         gt=0,
-        le=0.1,
+        le=LARGEST_TOLERANCE,
     )
     shortest_A: float | None = key(  # noqa: N815 - a unit in the name
         None,
@@ -177,8 +188,8 @@ class PotentialTable(Table):
         "covalent radii (the default, `fastdp check` shows it) is not enough: for collisions at high energy, "
         "with a repulsion such as `zbl`.",
         unit="Å",
-        ge=0.05,
-        le=2,
+        ge=SHORTEST[0],
+        le=SHORTEST[1],
     )
     audit_atoms: int = key(
         8,
@@ -200,8 +211,8 @@ class StructureTable(Table):
 
     file: PathText = key(
         ...,
-        "A file that ASE reads (extxyz, POSCAR, cif, …) or a folder in DeePMD-kit's npy layout; relative "
-        "paths count from the folder of the input file.",
+        "A file that ASE reads (extxyz, POSCAR, cif, …), a trajectory of fastdp, or a folder in DeePMD-kit's "
+        "npy layout; relative paths count from the folder of the input file.",
     )
     format: str | None = key(
         None,
@@ -211,7 +222,7 @@ class StructureTable(Table):
     repeat: Annotated[list[Annotated[int, Field(ge=1, le=10_000)]], Field(min_length=3, max_length=3)] = key(
         [1, 1, 1], "Copies along each cell vector."
     )
-    masses_u: dict[str, Annotated[float, Field(gt=0)]] = key(
+    masses_u: dict[str, Annotated[float, Field(ge=1e-4, le=1e12)]] = key(
         {},
         "Mass of each named element or type, where the standard atomic mass is not meant or the name is no "
         "element. Otherwise masses come from the structure's file if it has them, else from the elements.",
@@ -228,6 +239,7 @@ class VelocitiesTable(Table):
         "the structure; 0 starts at rest. Needed if the structure has no velocities.",
         unit="K",
         ge=0,
+        le=HIGHEST_TEMPERATURE_K,
     )
     seed: int = key(
         VelocitySettings.seed,
@@ -280,12 +292,15 @@ class NVTStage(StageTable):
     """Constant temperature: Nosé–Hoover chain."""
 
     ensemble: Literal["nvt"] = key(..., "Constant number of atoms, volume and temperature.")
-    temperature_K: float = key(..., "Temperature of the bath.", unit="K", gt=0)  # noqa: N815 - a unit in the name
+    temperature_K: float = key(  # noqa: N815 - a unit in the name
+        ..., "Temperature of the bath.", unit="K", gt=0, le=HIGHEST_TEMPERATURE_K
+    )
     thermostat_time_fs: float = key(
         NoseHooverSettings.thermostat_time_fs,
         "Period τ that sets the masses of the thermostats: Q₁ = N_f k_B T τ².",
         unit="fs",
         gt=0,
+        le=1e9,
     )
     chain_length: int = key(
         NoseHooverSettings.chain_length, "Number of thermostats in the chain.", ge=1, le=100

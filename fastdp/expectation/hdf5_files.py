@@ -18,7 +18,7 @@ import numpy as np
 import fastdp
 from fastdp.errors import InputError
 from fastdp.expectation.expectation import Array, Expectation
-from fastdp.output.files import refuse_existing, writing
+from fastdp.output.files import new_file
 from fastdp.potential.base import Evaluation
 from fastdp.structure.structure import Structure
 
@@ -125,9 +125,7 @@ def write_hdf5(
     FastDPError
         If it cannot be written.
     """
-    if path.exists():
-        refuse_existing([path])
-    with writing(path), h5py.File(path, "w") as file:
+    with new_file(path) as place, h5py.File(place, "w") as file:
         file.attrs.update({"made_by": f"fastdp {fastdp.__version__}", "units": UNITS, **about})
         group = file.create_group("start")
         group["positions"] = structure.positions

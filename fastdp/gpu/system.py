@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastdp.gpu.device.base import Action, Device, DeviceArray
 from fastdp.gpu.geometry import cell_geometry
 from fastdp.gpu.kernels import reductions
-from fastdp.gpu.kernels.forces import force_kernel
+from fastdp.gpu.kernels.forces import force_kernel, is_wide
 from fastdp.gpu.kernels.moments import moment_kernel
 from fastdp.gpu.kernels.pairs import PLACE_COLUMNS, WARP
 from fastdp.gpu.kernels.status import HALTED, LARGEST_ROW, Reason
@@ -256,8 +256,12 @@ class DeviceSystem:
     def _force_actions(self, target: Target, places: DeviceArray, virial: bool) -> list[Action]:
         """Return what makes forces on some atoms; further terms follow, which add to energies, too."""
         terms, start, stop = self.model.terms, target.start, target.stop
+        q = self._q.reshape(-1)
+        kernel = force_kernel(
+            self.model.real, self.model.order, self._window is not None, is_wide(q.shape[0])
+        )
         gather = self.device.launch(
-            force_kernel(self.model.real, self.model.order, self._window is not None),
+            kernel,
             target.stop - target.start,
             WARP,
             (
@@ -267,7 +271,7 @@ class DeviceSystem:
                 target.type,
                 int(virial),
                 *self._pair_arguments(),
-                self._q.reshape(-1),
+                q,
                 places,
                 self.neighbours.order,
                 self.forces,

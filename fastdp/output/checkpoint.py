@@ -58,6 +58,11 @@ def previous_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}_previous{path.suffix}")
 
 
+def lock_path(path: Path) -> Path:
+    """Return what is locked while a run writes the checkpoint at `path`."""
+    return path.with_name(f".{path.name}.lock")
+
+
 def write_checkpoint(path: Path, checkpoint: Checkpoint, *, keep: bool = True) -> None:
     """Write `checkpoint` to `path` so that a crash at any moment leaves a complete one.
 

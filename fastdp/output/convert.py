@@ -9,7 +9,7 @@ from ase import Atoms
 
 from fastdp.errors import InputError, OutputExistsError
 from fastdp.output.atoms import to_atoms
-from fastdp.output.files import writing
+from fastdp.output.files import new_file
 from fastdp.output.trajectory import Frame, Trajectory
 
 SUFFIXES = (".extxyz", ".xyz")
@@ -42,7 +42,9 @@ def convert(source: Path, destination: Path, *, overwrite: bool = False) -> int:
     OutputExistsError
         If `destination` exists and `overwrite` is not set.
     InputError
-        If `destination` has another suffix.
+        If `destination` has another suffix, is the trajectory itself, or is in no folder.
+    FastDPError
+        If it cannot be written; what was there is left as it was.
     """
     if destination.suffix.lower() not in SUFFIXES:
         raise InputError(
@@ -50,9 +52,12 @@ def convert(source: Path, destination: Path, *, overwrite: bool = False) -> int:
             f" {' or '.join(SUFFIXES)}"
         )
     with Trajectory(source) as trajectory:
-        if destination.exists() and not overwrite:
-            raise OutputExistsError(f"{destination} exists already; replace it with --overwrite")
-        with writing(destination), open(destination, "w") as file:
+        if destination.exists():
+            if destination.samefile(source):
+                raise InputError(f"{destination} is the trajectory itself; give the copy another name")
+            if not overwrite and not destination.is_dir():
+                raise OutputExistsError(f"{destination} exists already; replace it with --overwrite")
+        with new_file(destination, overwrite=True) as place, open(place, "w") as file:
             for frame in trajectory:
                 ase.io.write(file, _atoms(trajectory, frame), format="extxyz")
         return len(trajectory)

@@ -11,10 +11,18 @@ from pathlib import Path
 
 from fastdp.errors import FastDPError, InputError, OutputExistsError
 
+RESUME = "free space or choose another directory, then continue with --resume from the last checkpoint"
+
+
+def reason(error: Exception) -> str:
+    """Return why the system refused, without the path that the HDF5 library and Python add."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else str(error)
+
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn an error of the system into one that names `path`.
+def writing(path: Path, advice: str = RESUME) -> Iterator[None]:
+    """Turn an error of the system into one that names `path` and ends with `advice`.
 
     Raises
     ------
@@ -24,10 +32,63 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        raise FastDPError(
-            f"cannot write {path}: {error}; free space or choose another directory, then continue with"
-            " --resume from the last checkpoint"
-        ) from error
+        raise FastDPError(f"cannot write {path}: {reason(error)}; {advice}") from error
+
+
+@contextmanager
+def new_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a place to write to, and put it at `path` only when the block is through.
+
+    What is at `path` stays as it was if the block fails.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where the file goes.
+    overwrite : bool
+        Whether a file that is there may be replaced.
+
+    Yields
+    ------
+    pathlib.Path
+        In the same folder, absent; `path` itself where it is a device.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, or `path` is one.
+    OutputExistsError
+        If there is a file already.
+    FastDPError
+        If it cannot be written.
+    """
+    check_new_file(path, overwrite=overwrite)
+    path = path.resolve()  # a link stays one
+    if path.exists() and not path.is_file():
+        # A pipe or a terminal, which holds nothing that could be lost.
+        with writing(path, "choose another place"):
+            yield path
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with writing(path, "free space, or choose another place"):
+            yield temporary
+            os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def check_new_file(path: Path, *, overwrite: bool = False) -> None:
+    """Check, writing nothing, that `path` can be written by `new_file`; see there."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file")
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write {path}: the folder {path.parent} may not be written to")
+    if not overwrite:
+        refuse_existing([path], "choose another name, or remove it")
 
 
 def reserve(descriptor: int, start: int, length: int) -> None:
@@ -58,8 +119,8 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def refuse_existing(paths: Iterable[Path]) -> None:
-    """Refuse to write over files.
+def refuse_existing(paths: Iterable[Path], advice: str) -> None:
+    """Refuse to write over files, with `advice` on what to do.
 
     Raises
     ------
@@ -68,10 +129,7 @@ def refuse_existing(paths: Iterable[Path]) -> None:
     """
     existing = [str(path) for path in paths if os.path.lexists(path)]
     if existing:
-        raise OutputExistsError(
-            f"output exists already: {', '.join(existing)}; continue that run with --resume, replace it"
-            " with --overwrite, or choose another directory"
-        )
+        raise OutputExistsError(f"output exists already: {', '.join(existing)}; {advice}")
 
 
 @contextmanager

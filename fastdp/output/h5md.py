@@ -33,7 +33,7 @@ import fastdp
 from fastdp.dynamics.snapshot import Snapshot
 from fastdp.dynamics.state import State
 from fastdp.errors import CheckpointError
-from fastdp.output.files import reserve, writing
+from fastdp.output.files import reason, reserve, writing
 from fastdp.output.output_file import Arrays, OutputFile, Position
 
 GROUP = "particles/all"
@@ -157,8 +157,8 @@ class TrajectoryFile(OutputFile):
                 has_velocities = f"{GROUP}/velocity" in file
         except (OSError, RuntimeError, KeyError, ValueError) as error:
             raise CheckpointError(
-                f"the checkpoint continues the trajectory {self.path}, which cannot be read: {error};"
-                f" {remedy}"
+                f"the checkpoint continues the trajectory {self.path}, which cannot be read:"
+                f" {reason(error)}; {remedy}"
             ) from error
         if has_velocities and not self._velocities:
             raise CheckpointError(

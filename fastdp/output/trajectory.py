@@ -79,7 +79,8 @@ class Trajectory:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not self.path.is_file():
-            raise TrajectoryError(f"{self.path}: no such file")
+            kind = "is no file" if self.path.exists() else "no such file"
+            raise TrajectoryError(f"{self.path}: {kind}; give the trajectory of a run (trajectory.h5)")
         # A lock of our own, which waits for the writer where that of HDF5 gives up.
         self._lock = open(self.path, "rb")  # noqa: SIM115 - open as long as the trajectory
         with suppress(OSError):

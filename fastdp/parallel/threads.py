@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import operator
 import os
 import platform
 from collections.abc import Iterator
@@ -71,6 +72,10 @@ def choose_threads(threads: int | None, available: int | None = None) -> int:
 
     largest = min(available or available_threads(), numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
     chosen = largest if threads is None else threads
+    try:
+        chosen = operator.index(chosen)
+    except TypeError:
+        raise InputError(f"threads is {chosen!r}, must be an integer") from None
     if not 1 <= chosen <= largest:
         raise InputError(
             f"{chosen} threads are asked for, but this process may use 1 to {largest} "

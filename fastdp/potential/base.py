@@ -5,20 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdp.neighbours.verlet_list import VerletList
+from fastdp.potential.options import Precision as Precision
 
 if TYPE_CHECKING:
     from fastdp.dynamics.engine import Engine
     from fastdp.dynamics.state import State
     from fastdp.parallel.domain import Domain
-
-Precision = Literal["double", "mixed"]
-"""Of the kernels: float64, or float32 with sums in float64."""
 
 
 @dataclass

@@ -16,6 +16,7 @@ from fastdp.model.parameters import bind_parameters
 from fastdp.model.suitability import has_products, why_not_compressed, why_not_on_gpu
 from fastdp.potential.base import Potential, Precision
 from fastdp.potential.batches import Parameters
+from fastdp.potential.options import check_options
 from fastdp.potential.reference import ReferencePotential
 from fastdp.potential.sum import with_addends
 from fastdp.potential.terms.addends import make_addends, pair_terms, terms_not_on_gpu
@@ -142,8 +143,10 @@ def make_potential(
     UnsupportedModelError
         If the model does not give energies.
     InputError
-        If the tolerance cannot be met, the structure does not fit the model, or parameters are missing.
+        If an option has no such value, the tolerance cannot be met, the structure does not fit the model, or
+        parameters are missing.
     """
+    check_options(precision=precision, tolerance=tolerance, shortest=shortest)
     description = with_parameters(description, frame_parameters, atom_parameters)
     unsuitable = why_not_compressed(description)
     if unsuitable is None and backend != "reference":

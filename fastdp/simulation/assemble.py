@@ -34,6 +34,7 @@ from fastdp.simulation.settings import Provenance
 from fastdp.simulation.simulation import Simulation
 from fastdp.simulation.trial import forecast, try_start
 from fastdp.simulation.trigger import EverySteps, Observer, Operation
+from fastdp.structure.checks import untrained_distance
 from fastdp.structure.structure import Structure
 
 
@@ -74,6 +75,12 @@ def make_ready(
     configuration = inputs.configuration
     for line in _summary_lines(inputs, threads, ranks):
         reporter.message(line)
+    for note in inputs.structure.notes:
+        reporter.warning(note)
+    if checkpoint is None:
+        close = untrained_distance(inputs.structure, inputs.description.shortest_trained_distance)
+        if close is not None:
+            reporter.warning(close)
     table = configuration.potential
     potential = make_potential(
         inputs.description,
@@ -290,7 +297,6 @@ def _summary_lines(inputs: Inputs, threads: int, ranks: int) -> list[str]:
         f"model: {configuration.potential.model}",
         f"structure: {configuration.structure.file}, {structure.n_atoms} atoms ({counts})",
         f"cell: {_cell_text(structure)}",
-        *(f"note: {note}" for note in structure.notes),
         f"velocities: {velocities}",
         *(f"stage {number}: {stage.describe()}" for number, stage in enumerate(configuration.stage, start=1)),
         f"threads: {threads}" if ranks == 1 else f"ranks: {ranks}, threads of each: {threads}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,7 @@ import fastdp
 from fastdp.dynamics.snapshot import Snapshot
 from fastdp.errors import InputError, OutputExistsError
 from fastdp.output.checkpoint import Checkpoint, previous_path
-from fastdp.output.files import refuse_existing
+from fastdp.output.files import reason, refuse_existing, writing
 from fastdp.output.h5md import TrajectoryFile
 from fastdp.output.output_file import Arrays, OutputFile, Position
 from fastdp.output.thermo import ThermoTable
@@ -33,6 +34,29 @@ def output_paths(settings: OutputSettings) -> tuple[Path, ...]:
     )
 
 
+def check_paths(settings: OutputSettings) -> None:
+    """Check, writing nothing, that files of these names can be there.
+
+    Raises
+    ------
+    InputError
+        If two files have the same name, a name is too long, or belongs to a folder.
+    """
+    paths = output_paths(settings)
+    twice = sorted({path.name for path in paths if paths.count(path) > 1})
+    if twice:
+        raise InputError(f"two outputs have the same name: {', '.join(twice)}; give each its own")
+    for path in paths:
+        try:
+            is_folder = stat.S_ISDIR(path.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue  # absent, or behind what `check_outputs` looks at
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {reason(error)}; choose another name") from error
+        if is_folder:
+            raise InputError(f"{path} is a folder where a file is to go; move it, or rename the file")
+
+
 def check_outputs(settings: OutputSettings, *, overwrite: bool) -> None:
     """Check, writing nothing, that a new run may write its files.
 
@@ -43,19 +67,19 @@ def check_outputs(settings: OutputSettings, *, overwrite: bool) -> None:
     OutputExistsError
         If a file exists and `overwrite` is not set.
     """
-    paths = output_paths(settings)
-    twice = sorted({path.name for path in paths if paths.count(path) > 1})
-    if twice:
-        raise InputError(f"two outputs have the same name: {', '.join(twice)}; give each its own")
+    check_paths(settings)
     if not overwrite:
-        refuse_existing(paths)
+        refuse_existing(
+            output_paths(settings),
+            "continue that run with --resume, replace it with --overwrite, or choose another directory",
+        )
     for folder in (settings.directory / name for name in settings.folders):
         if folder.exists():
             raise OutputExistsError(
                 f"{folder} exists: move the frames of an earlier run away, they are never replaced"
             )
     existing = next(
-        path for path in (settings.directory, *settings.directory.absolute().parents) if path.exists()
+        path for path in (settings.directory, *settings.directory.absolute().parents) if os.path.lexists(path)
     )
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise InputError(f"cannot write to {existing}; choose another output directory")
@@ -173,7 +197,8 @@ class Outputs:
         if overwrite:
             # Checkpoints go first: none may be left that belongs to files that are gone.
             for path in output_paths(self._settings):
-                path.unlink(missing_ok=True)
+                with writing(path, "move it, or choose another directory"):
+                    path.unlink(missing_ok=True)
         for file in self._files:
             file.create(whole)
 
@@ -201,7 +226,10 @@ class Outputs:
         assert snapshot is not None
         positions: Mapping[str, Position] = checkpoint.header["outputs"]
         new = [file for file in self._files if file.path.name not in positions]
-        refuse_existing(file.path for file in new)
+        refuse_existing(
+            (file.path for file in new),
+            "the checkpoint does not continue it; move it, or give the new file another name",
+        )
         for file in self._files:
             if file not in new:
                 file.verify(snapshot, positions[file.path.name])

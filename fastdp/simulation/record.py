@@ -96,7 +96,8 @@ def check_same_run(
         now = stage_record(stage)
         if number == index and now["steps"] >= header["stage_step"]:
             now["steps"] = before["steps"]
-        for key in sorted(now.keys() | before.keys()):
+        # The kind of integrator first, for with it all else differs.
+        for key in sorted(now.keys() | before.keys(), key=lambda name: (name != "integrator", name)):
             if now.get(key) != before.get(key):
                 raise CheckpointError(
                     f"the checkpoint belongs to another run: {key} of stage {number + 1} was"

@@ -7,8 +7,9 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-"""Ctrl-C, the end of a batch job, and the warning that batch systems can send before it."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGXCPU)
+"""Ctrl-C, the end of a batch job, the warning that batch systems can send before it, the end of the terminal,
+and the limit of processor time."""
 
 
 class StopRequest:
@@ -27,7 +28,10 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         # Python lets only the main thread handle signals; elsewhere the program around us does.
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            for number in SIGNALS:
+                # `nohup` has it ignored, so that the run goes on without a terminal.
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 import fastdp
 from fastdp.dynamics.snapshot import Snapshot
 from fastdp.dynamics.state import State
-from fastdp.errors import FastDPError, Interrupted, Paused, SimulationError
+from fastdp.errors import FastDPError, InputError, Interrupted, Paused, SimulationError
 from fastdp.neighbours.verlet_list import VerletList
-from fastdp.output.checkpoint import Checkpoint, write_checkpoint
+from fastdp.output.checkpoint import Checkpoint, lock_path, write_checkpoint
 from fastdp.output.crash_frame import write_crash_frame
-from fastdp.output.files import run_lock, writing
+from fastdp.output.files import reason, run_lock
 from fastdp.parallel.decomposed_list import DecomposedList
 from fastdp.parallel.domain import Domain
 from fastdp.potential.base import Potential
@@ -27,7 +27,7 @@ from fastdp.simulation.collected import CollectedSystem
 from fastdp.simulation.decomposed_force_field import DecomposedForceField
 from fastdp.simulation.force_field import NeighbourForceField
 from fastdp.simulation.guards import check_step
-from fastdp.simulation.outputs import FurtherFile, Outputs, check_outputs
+from fastdp.simulation.outputs import FurtherFile, Outputs, check_outputs, check_paths
 from fastdp.simulation.record import (
     check_same_run,
     evaluation_to_arrays,
@@ -187,6 +187,7 @@ class Simulation:
             self._communicator.on_root(lambda: check_outputs(self._settings.output, overwrite=overwrite))
             self._start()
         else:
+            self._communicator.on_root(lambda: check_paths(self._settings.output))
             self._load(self._checkpoint)
         with ExitStack() as stack:
             stop = stack.enter_context(StopRequest())
@@ -225,9 +226,13 @@ class Simulation:
     def _lock_directory(self, stack: ExitStack) -> None:
         """Make the directory of the output, and keep other runs out of it."""
         directory = self._settings.output.directory
-        with writing(directory):
+        try:
             directory.mkdir(parents=True, exist_ok=True)
-        stack.enter_context(run_lock(directory / f".{self._checkpoint_path.name}.lock"))
+        except OSError as error:
+            raise InputError(
+                f"the output directory {directory} cannot be made: {reason(error)}; choose another one"
+            ) from error
+        stack.enter_context(run_lock(lock_path(self._checkpoint_path)))
 
     def _start(self) -> None:
         """Get the forces at the start of a new run."""

@@ -32,6 +32,12 @@ UNITLESS_VELOCITIES = ("vel", "velo", "velocity", "velocities")
 """Columns of extxyz files that other programs write in units of their own."""
 
 
+NO_SUCH_FOLDER = (
+    "is a folder, but not in DeePMD-kit's npy layout: that has type.raw and set.000/coord.npy. "
+    "Name a file in it"
+)
+
+
 def read_with_ase(
     path: Path, frame: int, masses: Mapping[str, float], file_format: str | None = None
 ) -> Structure:
@@ -62,6 +68,8 @@ def read_with_ase(
         file_format = file_format or filetype(str(path))
         names_elements = file_format not in NAMES_ELEMENTS or _has_line(path, NAMES_ELEMENTS[file_format])
         atoms = _frame(path, frame, file_format) if names_elements else None
+    except IsADirectoryError as error:
+        raise StructureError(NO_SUCH_FOLDER) from error
     except UnknownFileTypeError as error:
         raise StructureError(
             "the format is not recognised. A structure is a file that ASE reads (extxyz, POSCAR, cif, …; "
@@ -71,6 +79,8 @@ def read_with_ase(
     except (IndexError, StopIteration) as error:
         raise StructureError(f"there is no frame {frame}, or the file is cut short") from error
     except Exception as error:  # ASE's readers raise whatever their parsing ran into
+        if path.is_dir() and file_format == "bundletrajectory":  # ASE's guess for every folder
+            raise StructureError(NO_SUCH_FOLDER) from error
         raise StructureError(
             f"ASE cannot read it as {file_format}: {type(error).__name__}: {error}"
         ) from error

@@ -69,7 +69,7 @@ def _coincident_atoms(structure: Structure) -> Iterator[str]:
     pairs = _pairs_in_one_bin(structure.positions)
     if not pairs:
         try:
-            pairs = _pairs_across_bins(structure)
+            pairs = [(a, b) for a, b, _ in _pairs_within(structure, COINCIDENT_A)]
         except StructureError as error:
             yield str(error)
     if not pairs:
@@ -102,14 +102,46 @@ def _pairs_in_one_bin(positions: NDArray[np.float64]) -> list[tuple[int, int]]:
     return [(int(first[atom]), int(atom)) for atom in surplus]
 
 
-def _pairs_across_bins(structure: Structure) -> list[tuple[int, int]]:
+def _pairs_within(structure: Structure, cutoff: float) -> list[tuple[int, int, float]]:
+    """Return the atoms, in order, and the distance of each pair nearer than `cutoff` (Å)."""
     kinds = np.zeros(structure.n_atoms, dtype=np.int32)
-    close = VerletList(COINCIDENT_A, 0.0, structure.cell, structure.periodic, kinds)
+    close = VerletList(cutoff, 0.0, structure.cell, structure.periodic, kinds)
     close.build(structure.positions)
     centres = np.repeat(np.arange(structure.n_atoms), np.diff(close.first))
-    others = close.owner[close.neighbours[: len(centres)]]
-    pairs = {
-        tuple(sorted((int(a), int(b))))
-        for a, b in zip(close.order[centres], close.order[others], strict=True)
-    }
-    return sorted((a, b) for a, b in pairs)
+    others = close.neighbours[: len(centres)]
+    places = close.extended_positions
+    distances = np.linalg.norm(places[others] - places[centres], axis=1)
+    pairs: dict[tuple[int, int], float] = {}
+    for a, b, distance in zip(close.order[centres], close.order[close.owner[others]], distances, strict=True):
+        pair = (int(min(a, b)), int(max(a, b)))
+        pairs[pair] = min(float(distance), pairs.get(pair, np.inf))
+    return [(*pair, distance) for pair, distance in sorted(pairs.items())]
+
+
+FRACTION_OF_TRAINED = 0.9
+"""Of the shortest distance in the training data: a little below it a model may still be right."""
+
+
+def untrained_distance(structure: Structure, trained: float | None) -> str | None:
+    """Return a warning where atoms are much closer than any were that the model was trained on.
+
+    Parameters
+    ----------
+    structure : Structure
+        That passes `check_structure`.
+    trained : float or None
+        Shortest distance in the training data, Å; None if the model does not say.
+
+    Returns
+    -------
+    str or None
+    """
+    pairs = [] if trained is None else _pairs_within(structure, FRACTION_OF_TRAINED * trained)
+    if not pairs:
+        return None
+    a, b, distance = min(pairs, key=lambda pair: pair[2])
+    rest = f", and {len(pairs) - 1} more pairs are as close" if len(pairs) > 1 else ""
+    return (
+        f"atoms {_pair_name(structure, a, b)} are {distance:.3g} Å apart{rest}; no two were closer than "
+        f"{trained:.3g} Å in the training of the model, and what it says below that is chance"
+    )

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fastdp.gpu.device.base import Device, DeviceArray
-from fastdp.gpu.kernels.forces import force_kernel
+from fastdp.gpu.kernels.forces import force_kernel, is_wide
 from fastdp.gpu.kernels.moments import moment_kernel
 from fastdp.gpu.kernels.pairs import (
     INVERSE_SPACING,
@@ -156,7 +156,7 @@ class Loops:
         self.device.launch(kernel, 1, WARP, arguments, 4 * stride * self.dtype.itemsize)()
         return self.device.read(result)[0]
 
-    def force(self, i: int, shift: int | None = None) -> tuple[Array, Array]:
+    def force(self, i: int, shift: int | None = None, wide: bool = False) -> tuple[Array, Array]:
         """Return force and virial of an atom; with `shift`, Q is found that many rows further on."""
         device, n = self.device, len(self.cloud.types)
         q = self.cloud.q.astype(self.dtype)
@@ -179,7 +179,8 @@ class Loops:
             forces,
             virials,
         )
-        device.launch(force_kernel(self.real, self.order, shift is not None), 1, WARP, arguments)()
+        kernel = force_kernel(self.real, self.order, shift is not None, wide)
+        device.launch(kernel, 1, WARP, arguments)()
         return device.read(forces)[n - 1 - i], device.read(virials).reshape(3, 3)
 
 
@@ -206,12 +207,18 @@ def test_any_degree(device: Device, degree: int, real: Any) -> None:
 
 
 def test_bits_do_not_depend_on_what_else_is_listed(device: Device) -> None:
-    """Nor on where Q is found."""
+    """Nor on where Q is found, and by how many bits."""
     cloud = Cloud(5)
     long, short = (Loops(device, cloud, numba.float32, only_near) for only_near in (False, True))
     for i in cloud.centres:
         np.testing.assert_array_equal(long.moments(i), short.moments(i))
         expected = long.force(i)
-        for found in (short.force(i), long.force(i, 3)):
+        for found in (short.force(i), long.force(i, 3), long.force(i, wide=True), long.force(i, 3, True)):
             np.testing.assert_array_equal(found[0], expected[0])
             np.testing.assert_array_equal(found[1], expected[1])
+
+
+def test_indices_of_64_bits_where_32_do_not_do() -> None:
+    """A kernel indexes by 32 bits up to 2³² − 1."""
+    assert not is_wide(2**32)
+    assert is_wide(2**32 + 1)

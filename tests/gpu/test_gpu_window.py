@@ -57,16 +57,22 @@ def little_memory(device: Device, monkeypatch: pytest.MonkeyPatch):
     return shrink
 
 
-@pytest.mark.parametrize("precision", ["double", "mixed"])
-def test_the_same_bits_from_a_window(device: Device, little_memory, precision: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("precision", "network"), [("double", "layers"), ("mixed", "layers"), ("double", "fused")]
+)
+def test_the_same_bits_from_a_window(
+    device: Device, little_memory, precision: str, network: str, tmp_path: Path
+) -> None:
     """With a further term, which adds to energies, forces and virials that are there already."""
+    if network == "fused" and device.features is None:
+        pytest.skip("kernels in CUDA C++ need a card, or FASTDP_GPU_PTX")
     table = PairTable(smooth_table(tmp_path / "near.tab", 2))
     terms = make_terms([table], ("O", "H")) if precision == "double" else ()
     _, _, model = compressed_case("open boundaries", 1e-4)
     atoms = column(model.cutoff + SKIN, 4)
     results, bytes_of_q = [], []
     for _ in range(2):
-        potential = CudaPotential(model, device, precision, terms=terms)
+        potential = CudaPotential(model, device, precision, terms=terms, network=network)
         results.append(evaluate(potential, atoms, SKIN))
         system = potential._system
         assert system is not None

@@ -1,7 +1,8 @@
 """Started by mpirun in Numba's simulator: runs every system on its ranks and writes what came out.
 
 Kernels run on shadow memory, which reports races, stray indices and what was never written; with
-FASTDP_GPU_PTX as they are compiled for a card, on the processor. Judged by `test_gpu_ranks.py`.
+FASTDP_GPU_PTX as they are compiled for a card, on the processor; "fused" has networks in one kernel.
+Judged by `test_gpu_ranks.py`.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def run(
     state, domain, _ = deal_out(
         system.state() if communicator.is_root else None, communicator, grid=system.shape
     )
-    potential = CudaPotential(compressed_model(), device, precision)
+    network = "fused" if os.environ.get("FASTDP_GPU_PTX") == "fused" and precision == "double" else "layers"
+    potential = CudaPotential(compressed_model(), device, precision, network=network)
     neighbours = DecomposedList(
         potential.cutoff,
         SKIN,

@@ -1,7 +1,13 @@
 """The ASE calculator: values, units, signs, boundaries, and what it keeps between calls."""
 
+import copy
+import pickle
+import re
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import ase
 import h5py
@@ -13,7 +19,7 @@ from ase.units import fs
 from cases import water_box
 
 from fastdp.ase import FastDP
-from fastdp.errors import ModelError, NonFiniteError, StructureError
+from fastdp.errors import InputError, ModelError, NonFiniteError, StructureError
 from fastdp.model.readers.registry import read_model
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.potential.base import Evaluation
@@ -273,3 +279,83 @@ class TestErrors:
     def test_no_atoms(self, model: Path) -> None:
         with pytest.raises(Exception, match="no atoms"):
             FastDP(model, backend="reference").calculate()
+
+
+class TestScripts:
+    """What scripts do with calculators besides calling them."""
+
+    def test_pickled_and_copied(self, box: ase.Atoms) -> None:
+        energy, forces = box.get_potential_energy(), box.get_forces()
+        for calculator in (pickle.loads(pickle.dumps(box.calc)), copy.deepcopy(box.calc)):
+            atoms = water_box()
+            atoms.calc = calculator
+            assert atoms.get_potential_energy() == energy
+            np.testing.assert_array_equal(atoms.get_forces(), forces)
+
+    def test_a_compressed_one_can_be_pickled_after_its_first_call(self, model: Path) -> None:
+        atoms = water_box()
+        atoms.calc = FastDP(model, tolerance=1e-3)
+        energy = atoms.get_potential_energy()
+        other = water_box()
+        other.calc = pickle.loads(pickle.dumps(atoms.calc))
+        assert other.get_potential_energy() == energy
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"precision": "single"}, "precision is 'single', must be 'double' or 'mixed'"),
+            ({"tolerance": 0}, "tolerance is 0, must be a number above 0"),
+            ({"tolerance": "1e-5"}, "tolerance is '1e-5', must be a number"),
+            ({"tolerance": float("nan")}, "tolerance is nan"),
+            ({"shortest_A": 0.0}, "shortest_A is 0.0, must be a number from 0.05 to 2.0 Å"),
+            ({"shortest_A": float("nan")}, "shortest_A is nan"),
+            ({"skin_A": -1.0}, "skin_A is -1.0, must be a number of Å that is not negative"),
+            ({"skin_A": float("inf")}, "skin_A is inf"),
+            ({"terms": ["zbl"]}, "'zbl' is no further term"),
+        ],
+    )
+    def test_a_wrong_option_is_refused_when_it_is_given(
+        self, model: Path, options: dict[str, Any], message: str
+    ) -> None:
+        with pytest.raises(InputError, match=re.escape(message)):
+            FastDP(model, **options)
+
+    @pytest.mark.parametrize("threads", ["2", 1.5])
+    def test_threads_are_a_whole_number(self, model: Path, threads: Any) -> None:
+        atoms = water_box()
+        atoms.calc = FastDP(model, backend="reference", threads=threads)
+        with pytest.raises(InputError, match=f"threads is {threads!r}, must be an integer"):
+            atoms.get_potential_energy()
+
+    def test_options_are_fixed(self, box: ase.Atoms) -> None:
+        with pytest.raises(InputError, match="tolerance: the options of a FastDP calculator are fixed"):
+            box.calc.set(tolerance=1e-3)
+
+    def test_calculators_in_several_threads_take_turns(
+        self, model: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Numba's simplest threading layer ends the process where kernels are called at the same time."""
+        inside, most = 0, 0
+        evaluate = ReferencePotential.evaluate
+
+        def slow(*arguments: Any, **more: Any) -> None:
+            nonlocal inside, most
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.02)
+            evaluate(*arguments, **more)
+            inside -= 1
+
+        monkeypatch.setattr(ReferencePotential, "evaluate", slow)
+        expected = reference_of(model, water_box()).energy
+        most = 0
+
+        def energy(_: int) -> float:
+            atoms = water_box()
+            atoms.calc = FastDP(model, backend="reference")
+            return atoms.get_potential_energy()
+
+        with ThreadPoolExecutor(3) as pool:
+            energies = list(pool.map(energy, range(3)))
+        assert most == 1
+        np.testing.assert_allclose(energies, expected, rtol=1e-12)  # another skin, another order of sums

@@ -9,6 +9,7 @@ import ase
 import ase.io
 import numpy as np
 import pytest
+from ase.constraints import FixAtoms
 from cases import INPUT, everything_in, run_fastdp, water_box, write_case
 
 from fastdp.cli.main import main
@@ -107,6 +108,27 @@ CASES: dict[str, tuple[Spoil, str]] = {
     "atoms on top through the boundary": (
         atoms(lambda box: box.positions.__setitem__(7, box.positions[2] + 2 * box.cell[0] - box.cell[1])),
         "2 (H) and 7 (H)",
+    ),
+    "empty structure": (structure(""), "start.extxyz: the file is empty"),
+    "folder without type.raw": (
+        edit('file = "start.extxyz"', 'file = "."'),
+        "is a folder, but not in DeePMD-kit's npy layout",
+    ),
+    "more copies than can be numbered": (
+        edit('extxyz"', 'extxyz"\nrepeat = [10000, 10000, 10000]'),
+        "makes 12000000000000 atoms; at most 2147483647",
+    ),
+    "output folder of too long a name": (
+        edit('directory = "out"', f'directory = "{300 * "a"}"'),
+        "File name too long; choose another name",
+    ),
+    "output file of too long a name": (
+        edit("every = 1", f'every = 1\nfile = "{200 * "ä"}"'),
+        "must have at most 200 bytes",
+    ),
+    "output directory that is a link to nothing": (
+        lambda folder: (folder / "out").symlink_to("/nonexistent/folder"),
+        "cannot write to",
     ),
     "one atom": (atoms(lambda box: box.__delitem__(slice(1, None))), "at least 2 atoms"),
     "existing trajectory": (put("out/trajectory.h5"), "trajectory.h5"),
@@ -208,6 +230,102 @@ def test_resuming_with_another_structure_is_refused(case: Path, capsys: pytest.C
     before = everything_in(case.parent)
     assert main(["run", str(case), "--resume"]) == 2
     assert "belongs to another run: structure" in capsys.readouterr().err
+    assert everything_in(case.parent) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["trajectory.h5", "thermo.csv", "checkpoint.npz", "checkpoint_previous.npz", "crash.extxyz"]
+)
+def test_a_folder_in_the_place_of_a_file_is_never_replaced(
+    name: str, case: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (case.parent / "out" / name).mkdir(parents=True)
+    (case.parent / "out" / name / "mine").write_text("precious")
+    before = everything_in(case.parent)
+    assert main(["run", str(case), "--overwrite"]) == 2
+    assert f"{name} is a folder where a file is to go" in capsys.readouterr().err
+    assert everything_in(case.parent) == before
+
+
+def test_a_folder_in_the_place_of_the_checkpoint_is_found_before_resuming(
+    case: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(case), "--quiet"]) == 0
+    (case.parent / "out" / CheckpointSettings.file).unlink()
+    (case.parent / "out" / CheckpointSettings.file).mkdir()
+    before = everything_in(case.parent)
+    assert main(["run", str(case), "--resume"]) == 2
+    assert "is a folder where a file is to go" in capsys.readouterr().err
+    assert everything_in(case.parent) == before
+
+
+def test_copies_for_which_there_is_no_room(
+    case: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the system ends the process, after a long time and without a word."""
+    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PHYS_PAGES": 10, "SC_PAGE_SIZE": 4096}[name])
+    edit('extxyz"', 'extxyz"\nrepeat = [5, 2, 2]')(case.parent)
+    assert main(["check", str(case)]) == 2
+    assert "repeat = [5, 2, 2] makes 240 atoms, which take at least" in capsys.readouterr().err
+    # 204 atoms fit.
+    edit("repeat = [5, 2, 2]", "repeat = [4, 2, 2]")(case.parent)
+    assert main(["check", str(case)]) == 0
+
+
+def test_running_out_of_memory_is_no_defect(
+    case: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **more: object) -> None:
+        raise MemoryError("Unable to allocate 1. TiB")
+
+    monkeypatch.setattr("fastdp.potential.reference.ReferencePotential.evaluate", fail)
+    assert main(["run", str(case)]) == 1
+    err = capsys.readouterr().err
+    assert "not enough memory (Unable to allocate 1. TiB)" in err
+    assert "Traceback" not in err
+
+
+def test_another_ensemble_is_named_when_resuming(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(case), "--quiet"]) == 0
+    edit('ensemble = "nve"', 'ensemble = "nvt"\ntemperature_K = 300')(case.parent)
+    assert main(["run", str(case), "--resume"]) == 2
+    assert "another run: integrator of stage 1 was" in capsys.readouterr().err
+
+
+def test_the_trajectory_that_is_missing_when_resuming(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(case), "--quiet"]) == 0
+    (case.parent / "out" / "trajectory.h5").unlink()
+    assert main(["run", str(case), "--resume"]) == 2
+    # And nothing of what HDF5 says besides.
+    assert "cannot be read: No such file or directory; put the trajectory" in capsys.readouterr().err
+
+
+def test_what_the_file_of_the_structure_has_in_vain_is_a_warning(
+    case: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also to those who asked for quiet: a slab whose lower layers were fixed must not move unnoticed."""
+    atoms(lambda box: box.set_constraint(FixAtoms([0, 1])))(case.parent)
+    assert main(["run", str(case), "--quiet"]) == 0
+    assert "warning: 1 constraint(s) of the file are ignored: every atom moves" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "message"),
+    [
+        ("--write-expectation", "absent/x.h5", "there is no folder"),
+        ("--write-expectation", ".", "is a folder; name a file"),
+        ("--write-expectation", "model.pb", "output exists already: {folder}/model.pb; choose another name"),
+    ],
+)
+def test_expectations_that_cannot_be_written_are_found_first(
+    option: str, name: str, message: str, case: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = everything_in(case.parent)
+    assert main(["check", str(case), option, str(case.parent / name)]) == 2
+    out, err = capsys.readouterr()
+    assert message.format(folder=case.parent) in err
+    assert "--resume" not in err
+    assert out == ""
     assert everything_in(case.parent) == before
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import ase
 import ase.io
 import h5py
@@ -13,6 +15,7 @@ from term_cases import write_terms_case
 
 from fastdp.cli.main import main
 from fastdp.errors import ExpectationError
+from fastdp.expectation.compare import EXACT, HALF, ROUNDED, Limits, limits_of_reference
 from fastdp.expectation.read import read_expectations
 
 
@@ -229,3 +232,20 @@ def test_parameters_must_be_those_of_the_input(tmp_path, shared, capsys):
     for file in (answers, own):
         assert main(["check", str(path), "--expect", str(file)]) == 2
         assert f"fparam = [{value!r}]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("made_by", "precision", "rounded", "expected"),
+    [
+        ("fastdp 0.1", "float16", False, EXACT),
+        ("another", "float64", False, EXACT),
+        ("another", "float32", False, ROUNDED),
+        ("another", "float16", False, HALF),
+        ("fastdp 0.1", "float64", True, ROUNDED),
+    ],
+)
+def test_what_is_tolerated_follows_from_who_computed_in_what(
+    made_by: str, precision: str, rounded: bool, expected: Limits
+) -> None:
+    expectation = SimpleNamespace(made_by=made_by, rounded=rounded)
+    assert limits_of_reference(expectation, SimpleNamespace(precision=precision)) == expected

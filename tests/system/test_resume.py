@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from argon import NVE, NVT, PROVENANCE, argon, resume, settings, simulation
 from potentials import LennardJones, Sabotaged
 
 from fastdp.errors import CheckpointError, Interrupted, OutputExistsError
-from fastdp.output.checkpoint import read_checkpoint
+from fastdp.output.checkpoint import previous_path, read_checkpoint
 from fastdp.output.trajectory import Trajectory
 from fastdp.potential.base import Evaluation
 from fastdp.simulation.reporter import Reporter, RunSummary
@@ -193,7 +194,7 @@ def stopped(tmp_path: Path) -> Path:
         (((31, NVE), (70, NVT)), "steps of stage 1 was 30, and is 31"),
         (((30, replace(NVE, timestep_fs=4.0)), (70, NVT)), "timestep_fs of stage 1 was 5.0, and is 4.0"),
         (((30, NVE), (70, replace(NVT, temperature_K=121.0))), "temperature_K of stage 2"),
-        (((30, NVE), (70, NVE)), "chain_length of stage 2 was 3, and is None"),
+        (((30, NVE), (70, NVE)), "integrator of stage 2 was 'nose_hoover', and is 'velocity_verlet'"),
         (((30, NVE), (19, NVT)), "steps of stage 2 was 70, and is 19"),
         (((30, NVE),), "in stage 2, but the input has 1"),
     ],
@@ -284,3 +285,15 @@ def test_triclinic_cells_resume_too(tmp_path: Path) -> None:
         simulation(parts, state=state(), potential=stopped_after(77)).run()
     resume(parts).run()
     assert_same_outputs(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_damaged_newest_checkpoint_is_written_anew_though_no_step_is_left(tmp_path: Path) -> None:
+    run = settings(tmp_path, (20, NVE))
+    simulation(run).run()
+    newest = tmp_path / "checkpoint.npz"
+    shutil.copy(newest, previous_path(newest))
+    newest.write_bytes(newest.read_bytes()[:-5])
+    resume(run).run()
+    assert read_checkpoint(newest).header["stage_step"] == 20
+    # The damaged one was not kept.
+    assert read_checkpoint(previous_path(newest)).header["stage_step"] == 20

@@ -93,7 +93,9 @@ def test_a_killed_run_leaves_everything_readable_and_goes_on(tmp_path: Path, pro
     assert whole.read_bytes() == parts.read_bytes()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGXCPU]
+)
 def test_a_signal_finishes_the_step_and_writes_a_checkpoint(tmp_path: Path, processes, number) -> None:
     process = launch(tmp_path, checkpoint_every=100_000)
     processes.append(process)

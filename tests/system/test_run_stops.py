@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ase.io
+import h5py
 import numpy as np
 import pytest
 from argon import NVE, NVT, SKIN, argon, resume, settings, simulation
@@ -27,10 +28,12 @@ from fastdp.errors import (
 from fastdp.neighbours.verlet_list import VerletList
 from fastdp.output.checkpoint import read_checkpoint
 from fastdp.output.files import run_lock
+from fastdp.output.h5md import ROOM_AT_ONCE
 from fastdp.output.trajectory import Trajectory
 from fastdp.potential.base import Evaluation
 from fastdp.simulation.reporter import Progress, Reporter, RunSummary, StageSummary
 from fastdp.simulation.settings import GuardSettings, OutputSettings, RunSettings, StageSettings
+from fastdp.simulation.signals import SIGNALS, StopRequest
 
 
 def steps_written(directory: Path) -> tuple[list[int], list[int]]:
@@ -209,11 +212,37 @@ def test_a_run_in_a_thread_of_another_program(tmp_path: Path) -> None:
     assert steps_written(tmp_path)[0] == [0, 10, 20]
 
 
+def test_files_are_closed_while_the_simulation_is_still_there(tmp_path: Path) -> None:
+    run = simulation(settings(tmp_path, (5, NVE)))
+    run.run()
+    # What was reserved is given back, and HDF5 lets others write.
+    assert (tmp_path / "trajectory.h5").stat().st_size < ROOM_AT_ONCE
+    with h5py.File(tmp_path / "trajectory.h5", "r+"):
+        pass
+    del run
+
+
 def test_signal_handlers_come_back(tmp_path: Path) -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+    before = [signal.getsignal(number) for number in SIGNALS]
     simulation(settings(tmp_path, (5, NVE))).run()
-    after = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
-    assert after == before
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_a_run_that_was_started_with_nohup_goes_on_without_its_terminal() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert stop.signal_name is None
+            signal.raise_signal(signal.SIGUSR1)
+            assert stop.signal_name == "SIGUSR1"
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with StopRequest() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert stop.signal_name == "SIGHUP"
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_without_trajectory_and_table(tmp_path: Path) -> None:

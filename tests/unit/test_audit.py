@@ -78,3 +78,36 @@ def test_audits_do_not_take_more_than_their_share_of_the_time(made):
         audit.act(snapshot(step))
     assert "over 4 atoms" in audit.lines()[0]
     assert "4 audits left out" in audit.lines()[0]
+
+
+def test_the_deviation_of_an_atom_is_the_root_of_a_third_of_all_squares(made):
+    description, _, atoms = made
+    neighbours = atoms.neighbours(description.cutoff, SKIN)
+    centres = rows_of(neighbours, np.array([0, 5, 17]))
+    rng = np.random.default_rng(8)
+    own, others = rng.normal(size=(3, 3)), rng.normal(size=(int(centres.first[3]), 3))
+    shifts = np.array([0.5, -0.25, 0.125])
+
+    class Shifted:
+        """The model as trained, and known errors."""
+
+        def evaluate(self, partial, result, *, virial):
+            centre = np.repeat(np.arange(3), np.diff(partial.first))
+            places = partial.extended_positions
+            exact = ReferencePotential(description, every_neighbour=True).evaluate_pairs(
+                partial.extended_types,
+                centre,
+                partial.neighbours,
+                places[partial.neighbours] - places[centre],
+                n_centres=3,
+            )
+            result.forces[:] = exact.forces[:3] + own
+            result.ghost_forces = exact.forces[3:] + others
+            result.atomic_energies[:] = exact.atomic_energies[:3] + shifts
+
+    found = deviation(Shifted(), description, centres)
+    for atom in range(3):
+        of_neighbours = others[centres.first[atom] : centres.first[atom + 1]]
+        expected = np.sqrt((np.sum(own[atom] ** 2) + np.sum(of_neighbours**2)) / 3.0)
+        assert found.forces[atom] == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(found.energies, np.abs(shifts), atol=1e-12)

@@ -185,3 +185,14 @@ def test_arrays_larger_than_the_buffer(tmp_path: Path) -> None:
     array = np.arange(3_000_000, dtype=np.float64).reshape(-1, 3)
     write_checkpoint(path, Checkpoint({}, {"state": {"positions": array}}))
     np.testing.assert_array_equal(read_checkpoint(path).sections["state"]["positions"], array)
+
+
+def test_what_a_crash_left_half_renamed_does_not_take_the_newest_away(tmp_path: Path) -> None:
+    """There is a whole checkpoint under the name of the newest at every moment."""
+    path = tmp_path / "checkpoint.npz"
+    write_checkpoint(path, content(1))
+    previous_path(path).with_name("checkpoint_previous.npz.partial").write_bytes(b"half")
+    module._keep_previous(path)
+    assert same(content(1), read_checkpoint(path))
+    assert same(content(1), read_checkpoint(previous_path(path)))
+    assert sorted(os.listdir(tmp_path)) == ["checkpoint.npz", "checkpoint_previous.npz"]

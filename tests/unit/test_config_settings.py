@@ -103,7 +103,7 @@ def test_resolved_text_reads_back_the_same(text: str, number: float) -> None:
         MINIMAL
         | {
             "potential": {"model": text, "tolerance": number},
-            "structure": {"file": "/s", "masses_u": {text: number}},
+            "structure": {"file": "/s", "masses_u": {text: 1.0 + number}},
         }
     )
     assert Configuration.model_validate(tomllib.loads(resolved_text(configuration))) == configuration

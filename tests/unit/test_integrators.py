@@ -9,7 +9,7 @@ from scipy.integrate import solve_ivp
 from fastdp.dynamics.factory import make_integrator
 from fastdp.dynamics.integrator import Integrator
 from fastdp.dynamics.kinetic import Kinetics, temperature
-from fastdp.dynamics.nose_hoover import SUZUKI_YOSHIDA_WEIGHTS
+from fastdp.dynamics.nose_hoover import SUZUKI_YOSHIDA_WEIGHTS, NoseHoover
 from fastdp.dynamics.settings import (
     IntegratorSettings,
     NoseHooverSettings,
@@ -233,3 +233,29 @@ def test_a_single_atom_has_no_temperature() -> None:
     )
     with pytest.raises(StructureError, match="at least 2 atoms"):
         make_integrator(NVT).initialise(state)
+
+
+@pytest.mark.parametrize("order", [1, 3, 5, 7])
+@pytest.mark.parametrize("sub_steps", [1, 2, 5])
+def test_the_parts_of_a_step_of_the_chain_make_the_whole(order: int, sub_steps: int) -> None:
+    state, force_field = oscillators()
+    settings = replace(NVT, suzuki_yoshida_order=order, sub_steps=sub_steps)
+    integrator = start(settings, state, force_field)
+    assert isinstance(integrator, NoseHoover)
+    durations = integrator.chain.durations
+    assert len(durations) == order * sub_steps
+    assert durations.sum() == pytest.approx(integrator.timestep_ps, rel=1e-14)
+
+
+def test_more_parts_change_the_course_by_little() -> None:
+    """A thermostat that is advanced by too short a time would couple more weakly, by a factor."""
+    pushes = []
+    for sub_steps in (1, 4):
+        state, force_field = oscillators(temperature_K=450.0)
+        integrator = start(replace(NVT, sub_steps=sub_steps), state, force_field)
+        for _ in range(5):
+            integrator.step(state, force_field)
+        pushes.append(integrator.state_dict()["velocities"][0])
+    assert abs(pushes[0]) > 0.1
+    # Both are the exact motion but for terms of fourth order in 5 fs/40 fs.
+    assert pushes[1] == pytest.approx(pushes[0], rel=1e-3)

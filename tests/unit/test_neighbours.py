@@ -472,3 +472,12 @@ def test_absurdly_small_cell():
 def test_impossible_reach(cutoff, skin):
     with pytest.raises(InputError, match=r"cutoff .* must be positive"):
         VerletList(cutoff, skin, np.eye(3), ALL_PERIODIC, np.zeros(1, dtype=np.int32))
+
+
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize("distance", [5.0 - 1e-7, 5.0 + 1e-7])
+def test_an_image_at_the_very_reach(axis, distance):
+    positions = np.full((2, 3), 1.0)
+    positions[:, axis] = 0.0, 12.0 - distance
+    found = built(positions, np.eye(3) * 12.0, ALL_PERIODIC, 5.0)
+    assert np.diff(found.first).tolist() == ([1, 1] if distance < 5.0 else [0, 0])

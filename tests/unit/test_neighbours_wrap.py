@@ -124,3 +124,16 @@ def test_reduction_keeps_the_lattice_and_undoes_skew(seed):
 def test_reduction_leaves_a_reduced_basis_alone():
     hexagonal = np.array([[3.0, 0, 0], [-1.5, 1.5 * np.sqrt(3), 0], [0, 0, 5.0]])
     np.testing.assert_array_equal(reduction(hexagonal), np.eye(3))
+
+
+@pytest.mark.parametrize("signs", [(1, 1), (1, -1), (-1, 1), (-1, -1)])
+def test_a_vector_is_shortened_by_two_others_that_shorten_it_only_together(signs: tuple[int, int]) -> None:
+    # Pairs are reduced: no vector gets shorter by one other alone.
+    b, c = np.array([1.0, 0.0, 0.0]), np.array([-0.4, 0.9, 0.0])
+    along = np.linalg.solve([b[:2], c[:2]], [0.45, 0.45])
+    vectors = np.array([[*along, 0.6], signs[0] * b, signs[1] * c])
+    reduced = reduction(vectors) @ vectors
+    assert abs(np.linalg.det(reduced)) == pytest.approx(abs(np.linalg.det(vectors)), rel=1e-12)
+    shortest = np.linalg.norm(vectors[0] - b - c)
+    assert shortest < np.linalg.norm(vectors[0]) - 0.1
+    assert np.linalg.norm(reduced, axis=1).min() == pytest.approx(shortest, rel=1e-12)

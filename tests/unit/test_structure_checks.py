@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastdp.errors import StructureError
-from fastdp.structure.checks import check_structure
+from fastdp.structure.checks import check_structure, untrained_distance
 from fastdp.structure.structure import Structure
 from fastdp.structure.types import match_types
 
@@ -75,3 +75,14 @@ def test_unknown_elements_are_named_with_their_atoms() -> None:
         StructureError, match=r"knows O, H, but the structure has Na \(atom 1\); Cl \(atoms 2, 3"
     ):
         match_types(("O", "Na", *["Cl"] * 20), ("O", "H"))
+
+
+def test_atoms_closer_than_any_in_training_are_named() -> None:
+    # 0.8 Å across the boundary, 0.7 Å inside; 0.95 Å is as good as the 1 Å of the training.
+    crowd = structure([[0.1, 0, 0], [9.3, 0, 0], [5, 5, 5], [5.7, 5, 5], [2, 2, 2], [2, 2, 2.95]])
+    warning = untrained_distance(crowd, 1.0)
+    assert warning is not None
+    assert "2 (H) and 3 (H) are 0.7 Å apart, and 1 more pairs are as close" in warning
+    assert "no two were closer than 1 Å" in warning
+    assert untrained_distance(crowd, 0.7) is None
+    assert untrained_distance(crowd, None) is None

@@ -164,6 +164,10 @@ class TestDeepmdFolders:
         structure = read_structure(tmp_path / "data", frame=1)
         assert structure.symbols == ("H", "O")
         np.testing.assert_array_equal(structure.positions, coordinates[1][[0, 2]])
+        spins = np.arange(18.0).reshape(2, 9)
+        np.save(tmp_path / "data" / "set.000" / "spin.npy", spins)
+        found = read_structure(tmp_path / "data", frame=1).spins
+        np.testing.assert_array_equal(found, spins[1].reshape(3, 3)[[0, 2]])
 
     def test_names_that_are_no_elements_need_masses(self, tmp_path: Path) -> None:
         deepmd_folder(tmp_path / "data")
@@ -224,6 +228,18 @@ class TestRepeat:
         assert structure.velocities.shape == structure.images.shape == (12, 3)
         assert structure.masses.shape == (12,)
         assert "same velocities" in structure.notes[0]
+
+    def test_copies_carry_what_belongs_to_each_atom(self, tmp_path: Path) -> None:
+        atoms = water()
+        atoms.set_masses([18.0, 2.0, 3.0])
+        atoms.set_velocities([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
+        path = write(tmp_path / "a.traj", atoms)
+        one, four = read_structure(path), read_structure(path, repeat=(2, 2, 1))
+        for copy in range(4):
+            part = slice(3 * copy, 3 * copy + 3)
+            np.testing.assert_array_equal(four.velocities[part], one.velocities)
+            np.testing.assert_array_equal(four.masses[part], one.masses)
+            assert four.symbols[part] == one.symbols
 
     def test_open_directions_cannot_be_repeated(self, tmp_path: Path) -> None:
         with pytest.raises(StructureError, match="along c, which is not periodic"):

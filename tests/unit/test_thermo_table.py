@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from fastdp.dynamics.kinetic import temperature
 from fastdp.dynamics.snapshot import Snapshot
 from fastdp.dynamics.state import State
-from fastdp.errors import CheckpointError
+from fastdp.errors import CheckpointError, FastDPError
 from fastdp.output.thermo import HEADER, ThermoTable
 from fastdp.potential.base import Evaluation
 from fastdp.units import BAR_PER_EV_PER_A3, EV_PER_U_A2_PER_PS2
@@ -159,3 +160,30 @@ def test_an_existing_table_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"thermo\.csv"):
         ThermoTable(path).create(snapshot(0))
     assert path.read_text() == "mine"
+
+
+def test_a_disk_that_takes_half_a_row_leaves_whole_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "thermo.csv"
+    table = write(path)
+    before = path.read_bytes()
+
+    class HalfFull:
+        """Takes the first half of what it is given, as the system does when room runs out."""
+
+        def __init__(self, file: BinaryIO) -> None:
+            self._file = file
+
+        def write(self, data: bytes) -> int:
+            return self._file.write(data[: len(data) // 2])
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._file, name)
+
+    monkeypatch.setattr(table, "_file", HalfFull(table._file))
+    with pytest.raises(FastDPError, match=r"thermo\.csv: the disk is full"):
+        table.write(snapshot(3))
+    assert path.read_bytes() == before
+    assert table.position()["rows"] == 3
+    table.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import ase.io
@@ -13,9 +14,9 @@ from ase import units
 import fastdp
 from fastdp.dynamics.snapshot import Snapshot
 from fastdp.dynamics.state import State
-from fastdp.errors import CheckpointError, InputError, OutputExistsError, TrajectoryError
+from fastdp.errors import CheckpointError, FastDPError, InputError, OutputExistsError, TrajectoryError
 from fastdp.output.convert import convert
-from fastdp.output.h5md import TrajectoryFile
+from fastdp.output.h5md import ROOM_AT_ONCE, TrajectoryFile
 from fastdp.output.trajectory import Trajectory
 from fastdp.potential.base import Evaluation
 
@@ -196,6 +197,45 @@ def test_conversion_refuses(tmp_path: Path) -> None:
     with pytest.raises(TrajectoryError, match="no such file"):
         convert(tmp_path / "absent.h5", tmp_path / "new.extxyz")
     assert not (tmp_path / "new.extxyz").exists()
+    with pytest.raises(InputError, match="there is no folder"):
+        convert(source, tmp_path / "absent" / "new.extxyz")
+    (tmp_path / "folder.xyz").mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        convert(source, tmp_path / "folder.xyz", overwrite=True)
+    with pytest.raises(TrajectoryError, match="is no file"):
+        convert(tmp_path, tmp_path / "new.extxyz")
+
+
+def test_a_trajectory_is_never_converted_onto_itself(tmp_path: Path) -> None:
+    source, link = tmp_path / "t.extxyz", tmp_path / "link.extxyz"
+    write(source)
+    link.symlink_to(source)
+    before = source.read_bytes()
+    for destination in (source, link):
+        with pytest.raises(InputError, match="is the trajectory itself"):
+            convert(source, destination, overwrite=True)
+    assert source.read_bytes() == before
+
+
+def test_a_conversion_that_fails_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, destination = tmp_path / "t.h5", tmp_path / "t.extxyz"
+    write(source)
+    destination.write_text("mine")
+    calls = 0
+
+    def fail_at_the_second(*arguments: object, **more: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ase.io.write", fail_at_the_second)
+    with pytest.raises(FastDPError, match=r"cannot write .*t\.extxyz: No space left on device; free space"):
+        convert(source, destination, overwrite=True)
+    assert destination.read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.extxyz", "t.h5"]
 
 
 @pytest.mark.parametrize("velocities", [True, False])
@@ -348,3 +388,19 @@ def test_a_frame_that_was_cut_short_does_not_count(tmp_path: Path) -> None:
     file.close()
     with Trajectory(path) as trajectory:
         assert [found.step for found in trajectory] == [0, 20, 40, 60]
+
+
+def test_room_that_a_killed_run_reserved_is_reserved_anew(tmp_path: Path) -> None:
+    """A hole takes no room until HDF5 writes into it, and then a full disk ends the process."""
+    path = tmp_path / "t.h5"
+    states = write(path)
+    assert path.stat().st_size < ROOM_AT_ONCE  # what was reserved is given back
+    position = {"frames": FRAMES, "step": states[-1].step}
+    os.truncate(path, path.stat().st_size + 2**25)
+    file = writer(path)
+    file.reopen(snapshot(states[-1]), position, {})
+    file.write(snapshot(frame(FRAMES)))
+    found = path.stat()
+    assert found.st_blocks * 512 >= found.st_size
+    file.close()
+    assert path.stat().st_size < ROOM_AT_ONCE

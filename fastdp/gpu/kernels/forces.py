@@ -43,8 +43,13 @@ FORCE_COLUMNS = 12
 append = block_function(append_near, globals())
 
 
+def is_wide(n_numbers: int) -> bool:
+    """Whether Q of so many numbers needs indices of 64 bits, which take more instructions."""
+    return n_numbers > 2**32
+
+
 @cache
-def force_kernel(real: Any, order: int, windowed: bool = False) -> Any:
+def force_kernel(real: Any, order: int, windowed: bool = False, wide: bool = False) -> Any:
     """Return the kernel `forces` for one precision and degree of splines.
 
     Parameters
@@ -55,11 +60,14 @@ def force_kernel(real: Any, order: int, windowed: bool = False) -> Any:
         Degree of the splines + 1: loops over it are unrolled, and their polynomials part of the code.
     windowed : bool
         Whether Q is found by `places`; otherwise that of each sorted atom is in its row.
+    wide : bool
+        Whether Q has more numbers than 32 bits can count, see `is_wide`.
     """
     slope_of = device_function(scalar.radial_coordinate_slope)
     value_and_slope = device_function(scalar.array_polynomial_and_slope)
     interval_of = interval_function(real, order)
     splines = coefficients(real, order)
+    place_type = uint64 if wide else uint32
     lanes_of_one = 4 * order
     # Splines of low degree leave lanes for several neighbours at a time.
     together = WARP // lanes_of_one
@@ -107,7 +115,7 @@ def force_kernel(real: Any, order: int, windowed: bool = False) -> Any:
         # Q^i ± Q^j by component and function, of one neighbour in each column.
         both = cuda.shared.array(by_lane, real)
         interval = cuda.shared.array(WARP, uint32)
-        other_place = cuda.shared.array(WARP, uint64)
+        other_place = cuda.shared.array(WARP, place_type)
         part = cuda.shared.array((FORCE_COLUMNS, PADDED), float64)
         found = cuda.shared.array(3, uint32)
         near = cuda.shared.array(RING, uint32)
@@ -157,8 +165,8 @@ def force_kernel(real: Any, order: int, windowed: bool = False) -> Any:
             stop = start + row_counts[i, b]
             # Where the lane's number is for k = 0, in Q of this atom and of an atom in row 0.
             in_row = component * uint64(columns) + function
-            own = uint64(row * 4 * columns + b * n_functions) + in_row
-            other = uint64(centre * n_functions) + in_row
+            own = place_type(uint64(row * 4 * columns + b * n_functions) + in_row)
+            other = place_type(uint64(centre * n_functions) + in_row)
             held = 0
             while start < stop or held > 0:
                 while start < stop and held < WARP:
@@ -211,7 +219,7 @@ def force_kernel(real: Any, order: int, windowed: bool = False) -> Any:
                             cuda.atomic.or_(status, FOUND, NOT_HELD)
                             place = 0
                 interval[lane] = k
-                other_place[lane] = uint64(place * 4 * columns + k)
+                other_place[lane] = place_type(place * 4 * columns + k)
                 cuda.syncthreads()
                 if member < uint64(together):
                     number = member
@@ -220,8 +228,8 @@ def force_kernel(real: Any, order: int, windowed: bool = False) -> Any:
                         # All of them are under way before the first is used.
                         for t in range(AT_ONCE):
                             at = number + uint64(t * together)
-                            of_own[t] = q[own + interval[at]]
-                            of_other[t] = q[other + other_place[at]]
+                            of_own[t] = q[place_type(own + interval[at])]
+                            of_other[t] = q[place_type(other + other_place[at])]
                         for t in range(AT_ONCE):
                             both[mine, number + uint64(t * together)] = of_own[t] + mirrored * of_other[t]
                         number += uint64(AT_ONCE * together)

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fastdp.errors import InputError
 from fastdp.potential.terms.base import Term
 
 TERM_MODULES = ("zbl", "table", "d3")
@@ -38,8 +39,14 @@ def make_terms(settings: Sequence[Any], type_names: Sequence[str]) -> tuple[Term
     Raises
     ------
     InputError
-        If a file or a value cannot be used.
+        If an entry is no settings of a term, or a file or a value cannot be used.
     """
     for module in TERM_MODULES if settings else ():
         importlib.import_module(f"fastdp.potential.terms.{module}")
+    unknown = [entry for entry in settings if type(entry) not in TERM_MAKERS]
+    if unknown:
+        names = ", ".join(kind.__name__ for kind in TERM_MAKERS)
+        raise InputError(
+            f"{unknown[0]!r} is no further term; they are {names} of fastdp.potential.terms.settings"
+        )
     return tuple(TERM_MAKERS[type(entry)](entry, tuple(type_names)) for entry in settings)
