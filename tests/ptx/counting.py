@@ -1,9 +1,9 @@
 """What is counted of a launch: instructions of warps, and what their accesses to memory touch.
 
-An instruction of a warp is taken to be what its threads do at the k-th execution of a line since they last
-waited for others: exact where a warp does not diverge, else about what threads that wait for each other at the
-end of every branch would do. Lines that are always run together (`Segment`) share one count; an instruction
-whose predicate is false is counted, for it is issued.
+An instruction of a warp is taken to be what its threads do at the k-th execution of an instruction since they
+last waited for others: exact where a warp does not diverge, else about what threads would do that wait for
+each other at the end of every branch. Instructions that are always run together (`Segment`) share one count;
+one whose predicate is false is counted, for it is issued.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ OF_AN_ACCESS = len(AccessCounts.__annotations__)
 
 @dataclass(frozen=True)
 class Row:
-    """Counts of an instruction: its line, opcode, class, executions by warps and threads, and of its accesses."""
+    """Counts of an instruction: line, opcode, class, executions by warps and threads, what is touched."""
 
     line: int
     opcode: str

@@ -110,10 +110,26 @@ def _number(value: Any) -> int:
 
 
 class PtxLauncher(DriverLauncher):
-    """The launcher of a card, with kernels left as PTX; those launches of which are counted, if `counting`."""
+    """The launcher of a card, with kernels left as PTX.
+
+    Parameters
+    ----------
+    driver : PtxDriver
+    capability : (int, int)
+    counting : bool
+        Whether launches are to count what they do.
+
+    Attributes
+    ----------
+    kernels : set of str
+        Names of those that were launched.
+    texts : dict of str to tuple of str
+        Lines of PTX, by its names.
+    """
 
     def __init__(self, driver: PtxDriver, capability: tuple[int, int], counting: bool = False) -> None:
         self._counting = counting
+        self.texts: dict[str, tuple[str, ...]] = {}
         super().__init__(driver, 0, capability, lambda code: (0, code), lambda array: array.ctypes.data)
         self.kernels: set[str] = set()
 
@@ -138,6 +154,7 @@ class PtxLauncher(DriverLauncher):
         if place not in self._loaded:
             (found,) = load(kept(name, make), counting=self._counting).values()
             self._loaded[place] = (self._driver.adopt(found), found)
+            self.texts[found.name] = found.lines
         return self._loaded[place][0]
 
 

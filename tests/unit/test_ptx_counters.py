@@ -152,7 +152,7 @@ def test_threads_that_wait_for_each_other_start_anew() -> None:
         + "bar.warp.sync 0xFFFFFFFF; sub.u32 %r2, 31, %r2; add.u32 %r3, %r3, 1; setp.lt.u32 %p2, %r3, 2; "
         "@%p2 bra twice;"
     )
-    turns = [row for row in counted(code).rows() if row.opcode == "add.u32"][0]
+    turns = next(row for row in counted(code).rows() if row.opcode == "add.u32")
     assert (turns.warps, turns.threads) == (62, 31 * 32)
 
 

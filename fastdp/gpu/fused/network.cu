@@ -157,13 +157,14 @@ __device__ __forceinline__ void add_one(Real (&sums)[4], const Real* features, i
         }
 }
 
-// How WIDTH columns of a product are dealt out to warps: jobs of 8 columns and EACH groups of 16 atoms.
+// How WIDTH columns of a product are dealt out to warps: jobs of 8 columns and EACH groups of 16 atoms, one or all.
 template <int WIDTH_, int EACH_>
 struct Jobs {
     static constexpr int WIDTH = WIDTH_, EACH = EACH_;
     static constexpr int TILES = (WIDTH + 7) / 8;
-    static constexpr int NUMBER = TILES * (GROUPS / EACH);
-    static constexpr int ROUNDS = (NUMBER + WARPS - 1) / WARPS;
+    // A warp stays with its atoms: what it takes of them serves all its rounds.
+    static constexpr int SHARING = EACH == GROUPS ? WARPS : 4;
+    static constexpr int ROUNDS = (TILES + SHARING - 1) / SHARING;
 
     Real sums[ROUNDS][EACH][4];
 
@@ -177,10 +178,14 @@ struct Jobs {
                 for (int i = 0; i < 4; ++i) sums[r][m][i] = Real(0);
     }
 
-    static __device__ __forceinline__ int job(int round) { return round * WARPS + (threadIdx.x >> 5); }
-    static __device__ __forceinline__ int tile(int round) { return job(round) % TILES; }
-    static __device__ __forceinline__ int group(int round) { return EACH == GROUPS ? 0 : job(round) / TILES * EACH; }
-    static __device__ __forceinline__ bool there(int round) { return (round + 1) * WARPS <= NUMBER || job(round) < NUMBER; }
+    static __device__ __forceinline__ int group() { return EACH == GROUPS ? 0 : threadIdx.x >> 7; }
+    // Other warps begin in each group: those with a tile more are to be on all four schedulers of a multiprocessor.
+    static __device__ __forceinline__ int tile(int round)
+    {
+        const int warp = threadIdx.x >> 5;
+        return SHARING * round + (EACH == GROUPS ? warp : (warp - group() * TILES) & 3);
+    }
+    static __device__ __forceinline__ bool there(int round) { return (round + 1) * SHARING <= TILES || tile(round) < TILES; }
 
     template <int UNITS>
     __device__ __forceinline__ void fetch(Piece (&b)[ROUNDS], const Real* packed, int unit) const
@@ -200,19 +205,14 @@ struct Jobs {
             const int eighth = first + 8 * half;
             if (eighth >= LENGTH) break;
             Left a[EACH];
-            if (EACH == GROUPS) {
 #pragma unroll
-                for (int m = 0; m < EACH; ++m) a[m] = features_of<LENGTH>(features, eighth, 16 * m + g);
-            }
+            for (int m = 0; m < EACH; ++m) a[m] = features_of<LENGTH>(features, eighth, 16 * (group() + m) + g);
 #pragma unroll
             for (int r = 0; r < ROUNDS; ++r)
                 if (there(r)) {
                     const Right right = right_of(b[r].x[2 * half], b[r].x[2 * half + 1]);
 #pragma unroll
-                    for (int m = 0; m < EACH; ++m) {
-                        if (EACH != GROUPS) a[m] = features_of<LENGTH>(features, eighth, 16 * (group(r) + m) + g);
-                        multiply_add(sums[r][m], a[m], right);
-                    }
+                    for (int m = 0; m < EACH; ++m) multiply_add(sums[r][m], a[m], right);
                 }
         }
     }
@@ -245,7 +245,7 @@ struct Jobs {
                 for (int m = 0; m < EACH; ++m)
 #pragma unroll
                     for (int i = 0; i < 4; ++i)
-                        use(8 * tile(r) + t + 4 * (i & 1), 16 * (group(r) + m) + g + 8 * (i >> 1), sums[r][m][i]);
+                        use(8 * tile(r) + t + 4 * (i & 1), 16 * (group() + m) + g + 8 * (i >> 1), sums[r][m][i]);
     }
 
     __device__ __forceinline__ void store(Real* features) const
