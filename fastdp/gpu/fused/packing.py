@@ -6,9 +6,9 @@ each other, so that a lane reads 16 bytes at once, and 32 lanes 512 in a row.
 
 The columns of a tile may be dealt out to the places g as one likes, because sums of column 2 t + e come to
 lane t: where results go to shared memory, place g stands for column g // 2 + 4 (g mod 2), so that stores meet
-different banks; where they go to the card's memory, a lane gets 16 bytes of adjacent columns, which are two of
-one tile or four of two. The same holds for the sum: where the first factor comes from the card's memory, a
-lane takes 16 bytes of adjacent numbers at once.
+different banks; where they go to the card's memory, a lane gets 16 bytes of adjacent columns, two of one tile
+or four of two. The same holds for the sum: where the first factor comes from the card's memory, a lane takes
+16 bytes of adjacent numbers at once.
 """
 
 from __future__ import annotations
