@@ -101,6 +101,7 @@ class DeviceSystem:
         self.energies = rooms.zeros("energies", n, np.float64)
         self.forces = rooms.zeros("forces", (n, 3), np.float64) if forces is None else forces
         self.virial = rooms.zeros("virial", 9, np.float64)
+        self._kind_starts = rooms.holding("starts of kinds", neighbours.kinds.start)
         self._batches = in_batches(self.tiles, model)
         self._arena = rooms.empty("arena", arena_size(self._batches, model), model.dtype)
         longest = max((piece.stop - piece.start for piece in self._pieces), default=0)
@@ -183,32 +184,44 @@ class DeviceSystem:
         else:
             for number, one in enumerate(self._window.passes):
                 for tile, row, again in one.tiles:
-                    actions += self._batch_actions([(tile, row)], again=again)
+                    actions += self._moments_of([(tile, row)])
+                    actions += self._network_actions([(tile, row)], again=again)
                 for target in one.targets:
                     actions += self._gather(target, self._places[number], virial)
         return [*actions, *(self.virial_actions() if virial else ())]
 
     def energy_actions(self, stage: int | None = None) -> list[Action]:
         """Return what makes energies and Q of the own atoms of one stage, by default of all."""
-        return [
-            action
-            for batch in self._batches
-            if stage is None or batch[0].stage == stage
-            for action in self._batch_actions([(tile, tile.start) for tile in batch])
-        ]
+        actions: list[Action] = []
+        for one in dict.fromkeys(tile.stage for tile in self.tiles) if stage is None else (stage,):
+            batches = [batch for batch in self._batches if batch[0].stage == one]
+            tiles = [tile for batch in batches for tile in batch]
+            # Few atoms do not fill a card: all types at once.
+            together = len({tile.centre_type for tile in tiles}) == len(tiles) > 0
+            if together:
+                actions.append(self._moments(tiles[0].start, tiles[-1].stop, tiles[0].start))
+            for batch in batches:
+                placed = [(tile, tile.start) for tile in batch]
+                actions += [] if together else self._moments_of(placed)
+                actions += self._network_actions(placed)
+        return actions
 
     def force_actions(self, first: int, last: int, *, virial: bool) -> list[Action]:
         """Return what makes forces on the atoms of stages first … last − 1, from Q of all.
 
         Further terms follow, which add to the energies of these atoms, too.
         """
-        return [
-            action
+        targets = [
+            Target(group.start, group.stop, group.type, group.start)
             for group in self.neighbours.kinds.groups(first, last)
-            for action in self._gather(
-                Target(group.start, group.stop, group.type, group.start), self._places[0], virial
-            )
         ]
+        if virial or not targets:
+            return [action for one in targets for action in self._gather(one, self._places[0], virial)]
+        # Sorted atoms of several types and stages follow each other.
+        gather = self._force_action(
+            targets[0].start, targets[-1].stop, targets[0].row, self._places[0], False
+        )
+        return [gather, *(action for one in targets for action in self._term_actions(one, False))]
 
     def virial_actions(self) -> list[Action]:
         """Return what sums the virial of all atoms, ghosts among them."""
@@ -217,21 +230,31 @@ class DeviceSystem:
         arguments = (status, rows, 9, self._virial_parts, self.virial)
         return [self.device.launch(reductions.finish_sums, 1, block, arguments)]
 
-    def _batch_actions(self, batch: Sequence[tuple[Tile, int]], *, again: bool = False) -> list[Action]:
+    def _network_actions(self, batch: Sequence[tuple[Tile, int]], *, again: bool = False) -> list[Action]:
         """Return what makes energies and Q of tiles, the latter from a row each on; `again`: Q alone."""
-        status = self.neighbours.status
-        moments = [self._moments(tile, row) for tile, row in batch]
-        arrays = NetworkArrays(self._q, None if again else self.energies, self.neighbours.order, status)
-        return [*moments, *network_actions(self.device, self.model, batch, self._arena, arrays)]
+        energies = None if again else self.energies
+        arrays = NetworkArrays(self._q, energies, self.neighbours.order, self.neighbours.status)
+        return network_actions(self.device, self.model, batch, self._arena, arrays)
 
-    def _moments(self, tile: Tile, row: int) -> Action:
-        status, q = self.neighbours.status, self._q[row : row + tile.size]
+    def _moments_of(self, batch: Sequence[tuple[Tile, int]]) -> list[Action]:
+        """Return what makes M of tiles, from a row each on."""
+        return [self._moments(tile.start, tile.stop, row) for tile, row in batch]
+
+    def _moments(self, start: int, stop: int, row: int) -> Action:
+        """Return what makes M of sorted atoms, from a row on."""
         stride = self.model.moment_stride
         return self.device.launch(
             moment_kernel(self.model.real, self.model.order),
-            tile.size,
+            stop - start,
             WARP,
-            (status, tile.start, tile.centre_type, *self._pair_arguments(), stride, q),
+            (
+                self.neighbours.status,
+                start,
+                self._kind_starts,
+                *self._pair_arguments(),
+                stride,
+                self._q[row : row + stop - start],
+            ),
             4 * stride * self.model.dtype.itemsize,
         )
 
@@ -255,20 +278,21 @@ class DeviceSystem:
 
     def _force_actions(self, target: Target, places: DeviceArray, virial: bool) -> list[Action]:
         """Return what makes forces on some atoms; further terms follow, which add to energies, too."""
-        terms, start, stop = self.model.terms, target.start, target.stop
+        gather = self._force_action(target.start, target.stop, target.row, places, virial)
+        return [gather, *self._term_actions(target, virial)]
+
+    def _force_action(self, start: int, stop: int, row: int, places: DeviceArray, virial: bool) -> Action:
+        """Return what makes forces on sorted atoms; Q of the first is in a row."""
         q = self._q.reshape(-1)
-        kernel = force_kernel(
-            self.model.real, self.model.order, self._window is not None, is_wide(q.shape[0])
-        )
-        gather = self.device.launch(
-            kernel,
-            target.stop - target.start,
+        return self.device.launch(
+            force_kernel(self.model.real, self.model.order, self._window is not None, is_wide(q.shape[0])),
+            stop - start,
             WARP,
             (
                 self.neighbours.status,
-                target.start,
-                target.row,
-                target.type,
+                start,
+                row,
+                self._kind_starts,
                 int(virial),
                 *self._pair_arguments(),
                 q,
@@ -278,9 +302,13 @@ class DeviceSystem:
                 self._virials,
             ),
         )
+
+    def _term_actions(self, target: Target, virial: bool) -> list[Action]:
+        """Return what adds further terms to atoms of the rank's own."""
+        terms, start, stop = self.model.terms, target.start, target.stop
         if terms is None or start >= self.neighbours.kinds.n_own:
-            return [gather]
-        return [gather, terms.action(self, self._virials, start, stop, virial=virial)]
+            return []
+        return [terms.action(self, self._virials, start, stop, virial=virial)]
 
     def _pieces_of_a_window(self) -> int:
         """Return 1 if there is memory for Q of all atoms, else as many pieces as can be."""

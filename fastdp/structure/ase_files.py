@@ -73,8 +73,7 @@ def read_with_ase(
     except UnknownFileTypeError as error:
         raise StructureError(
             "the format is not recognised. A structure is a file that ASE reads (extxyz, POSCAR, cif, …; "
-            "name the format if need be) or a DeePMD-kit npy folder. `fastdp convert` makes extxyz of a "
-            "trajectory"
+            "name the format if need be), a trajectory of fastdp (.h5), or a DeePMD-kit npy folder"
         ) from error
     except (IndexError, StopIteration) as error:
         raise StructureError(f"there is no frame {frame}, or the file is cut short") from error

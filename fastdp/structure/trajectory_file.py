@@ -14,7 +14,10 @@ CREATOR = "h5md/creator"
 
 
 def is_own_trajectory(path: Path) -> bool:
-    """Return whether `path` is an H5MD file of fastdp; what others write has units of its own."""
+    """Return whether `path` is an H5MD file of fastdp, or one of HDF5 that is damaged.
+
+    What others write has units of its own, and is not for here.
+    """
     if not path.is_file():
         return False
     with open(path, "rb") as file:
@@ -23,10 +26,14 @@ def is_own_trajectory(path: Path) -> bool:
     import h5py
 
     try:
-        with h5py.File(path, "r", locking=False) as trajectory:
+        trajectory = h5py.File(path, "r", locking=False)
+    except OSError:
+        return True  # nobody can open it, and reading it here says why
+    with trajectory:
+        try:
             return bytes(trajectory[CREATOR].attrs["name"]) == b"fastdp"
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError):
-        return False
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError):
+            return False
 
 
 def read_own_trajectory(path: Path, frame: int, masses: Mapping[str, float]) -> Structure:

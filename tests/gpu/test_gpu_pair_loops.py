@@ -147,11 +147,16 @@ class Loops:
             device.upload(counts),
         )
 
+    def kinds(self, i: int) -> DeviceArray:
+        """Return where kinds begin: all atoms may be of the type of this one."""
+        n = len(self.cloud.types)
+        return self.device.upload(np.array([0, 0, n] if self.cloud.types[i] else [0, n, n]))
+
     def moments(self, i: int) -> Array:
         """Return M of an atom."""
         result = self.device.empty((1, 4, 2 * N_FUNCTIONS), self.dtype)
         stride = moment_stride(N_FUNCTIONS, self.dtype.itemsize)
-        arguments = (self.status, i, int(self.cloud.types[i]), *self.shared, stride, result)
+        arguments = (self.status, i, self.kinds(i), *self.shared, stride, result)
         kernel = moment_kernel(self.real, self.order)
         self.device.launch(kernel, 1, WARP, arguments, 4 * stride * self.dtype.itemsize)()
         return self.device.read(result)[0]
@@ -170,7 +175,7 @@ class Loops:
             self.status,
             i,
             i + (shift or 0),
-            int(self.cloud.types[i]),
+            self.kinds(i),
             1,
             *self.shared,
             device.upload(q.reshape(-1)),

@@ -1,5 +1,6 @@
 """A new run starts from a frame of an earlier one: `structure.file` is its trajectory."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,6 +79,13 @@ def test_a_damaged_trajectory_is_named(run: Path) -> None:
     with h5py.File(path, "r+") as file:
         del file["particles/all/position"]
     with pytest.raises(StructureError, match=r"trajectory\.h5: .*damaged"):
+        read_structure(path)
+
+
+def test_a_trajectory_that_was_cut_short_is_named(run: Path) -> None:
+    path = run.parent / "out" / "trajectory.h5"
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(StructureError, match=r"trajectory\.h5: not a trajectory, or damaged .*truncated"):
         read_structure(path)
 
 

@@ -236,14 +236,15 @@ struct Jobs {
         }
     }
 
-    // All of the sum; the next weights are under way while these are used.
+    // All of the sum; the next weights are under way while these are used. Unrolled, it would need registers that
+    // there are not.
     template <int LENGTH>
     __device__ __forceinline__ void add_all(const Real* features, const Real* packed)
     {
         constexpr int UNITS = units(LENGTH);
         Piece b[ROUNDS], next[ROUNDS];
         fetch<UNITS>(next, packed, 0);
-#pragma unroll 2
+#pragma unroll 1
         for (int unit = 0; unit < UNITS; ++unit) {
 #pragma unroll
             for (int r = 0; r < ROUNDS; ++r) b[r] = next[r];
@@ -670,7 +671,7 @@ __device__ __forceinline__ void make_gradient(const Real* shared, Real* moments,
     Left a[EIGHTS];
 #pragma unroll
     for (int k = 0; k < EIGHTS; ++k) a[k] = features_of<Q>(d_tau, 8 * k, 16 * group + g);
-#pragma unroll 2
+#pragma unroll 1
     for (int pair = 0; pair < (COLUMNS + 15) / 16; ++pair) {
         Real sums[2][4] = {};
 #pragma unroll

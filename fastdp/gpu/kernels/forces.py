@@ -30,6 +30,7 @@ from fastdp.gpu.kernels.pairs import (
     append_near,
     coefficients,
     interval_function,
+    type_of,
 )
 from fastdp.gpu.kernels.status import FOUND, HALTED, NO_LIST, NOT_HELD
 from fastdp.potential.compressed import scalar
@@ -78,7 +79,7 @@ def force_kernel(real: Any, order: int, windowed: bool = False, wide: bool = Fal
         status,
         first,
         first_row,
-        centre_type,
+        kind_starts,
         with_virial,
         n_types,
         n_functions,
@@ -100,6 +101,8 @@ def force_kernel(real: Any, order: int, windowed: bool = False, wide: bool = Fal
 
         first_row : int
             Of `q`, that of the first atom.
+        kind_starts : (n_kinds + 1,) int64
+            Where atoms of each type and stage begin.
         q : (rows · 4 · n_types·N,) of `real`
             (rows, 4, n_types·N) in a line.
         places : (n_types, m, PLACE_COLUMNS) int64
@@ -127,7 +130,7 @@ def force_kernel(real: Any, order: int, windowed: bool = False, wide: bool = Fal
         i = uint32(first + block)
         row = first_row + block if windowed else i
         lane = uint32(cuda.threadIdx.x)
-        centre = uint32(centre_type)
+        centre = type_of(i, kind_starts, n_types)
         columns = n_types * n_functions
         member = uint64(lane // lanes_of_one)
         mine = uint64(lane % lanes_of_one)

@@ -26,6 +26,7 @@ from fastdp.gpu.kernels.pairs import (
     append_near,
     coefficients,
     interval_function,
+    type_of,
 )
 from fastdp.gpu.kernels.status import FOUND, HALTED, NO_LIST, TOO_CLOSE
 from fastdp.potential.compressed import scalar
@@ -57,7 +58,7 @@ def moment_kernel(real: Any, order: int) -> Any:
     def moments(
         status,
         first,
-        centre_type,
+        kind_starts,
         n_types,
         n_functions,
         cutoff_squared,
@@ -71,8 +72,10 @@ def moment_kernel(real: Any, order: int) -> Any:
         stride,
         result,
     ):
-        """Fill M of one atom for each block, all of one type.
+        """Fill M of one atom for each block.
 
+        kind_starts : (n_kinds + 1,) int64
+            Where atoms of each type and stage begin.
         pair_tables : (n_types, n_types, PAIR_COLUMNS) float64
         stride : int
             Of the sums of one component, see `moment_stride`.
@@ -96,7 +99,7 @@ def moment_kernel(real: Any, order: int) -> Any:
         block = uint32(cuda.blockIdx.x)
         i = uint32(first + block)
         lane = uint32(cuda.threadIdx.x)
-        centre = uint32(centre_type)
+        centre = type_of(i, kind_starts, n_types)
         # A lane adds to the basis functions n of one component with n mod order = own_residue, of which any
         # neighbour has exactly one: no other lane ever touches these sums.
         component = uint32(lane // order)

@@ -85,6 +85,21 @@ def append_near(turn, place, inside, j, dx, dy, dz, lane, found, near, near_vect
     return cuda.popc(bits)
 
 
+def type_of_place(i, kind_starts, n_types):
+    """Return the type of a sorted atom.
+
+    kind_starts : (n_kinds + 1,) int64
+        Where each kind of atoms begins, see `fastdp.gpu.kinds`.
+    """
+    kind = 0
+    while i >= kind_starts[uint32(kind + 1)]:
+        kind += 1
+    return uint32(kind % n_types)
+
+
+type_of = device_function(type_of_place)
+
+
 @cache
 def interval_function(real: Any, order: int) -> Any:
     """Return the device function that gives the interval of the splines that a distance falls into.
