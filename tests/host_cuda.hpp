@@ -28,6 +28,9 @@ static unsigned char* shared_memory;
 template <class T>
 static T __ldg(const T* place) { return *place; }
 
+template <class T>
+static void __stwb(T* place, T value) { *place = value; }
+
 static float __uint_as_float(unsigned bits)
 {
     float value;

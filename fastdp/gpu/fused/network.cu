@@ -454,7 +454,8 @@ __device__ __forceinline__ void store_gradient(Real* row, int first, Real v0, Re
 #pragma unroll
         for (int i = 0; i < 4; i += WORD) {
             const int column = column_of(first, i);
-            if (COLUMNS % 16 == 0 || column < COLUMNS) *reinterpret_cast<Word*>(row + column) = words[i / WORD];
+            // As such an intrinsic, or the compiler makes single numbers of some.
+            if (COLUMNS % 16 == 0 || column < COLUMNS) __stwb(reinterpret_cast<Word*>(row + column), words[i / WORD]);
         }
     } else {
         const Real values[4] = {v0, v1, v2, v3};
