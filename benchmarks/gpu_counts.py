@@ -58,6 +58,9 @@ SECTOR = 32
 DIVISION = {"fp64": 8, "fp32": 8}
 """Instructions that an exact division or root is counted as, besides one special function."""
 
+TF32_ROUNDING = 3
+"""Instructions of machine code for sm_90, at least: one looks for infinity."""
+
 PHASES = (
     "make_tau", "mix_channels", "enter_network", "finish_layer", "forward", "backward_to_kept", "backward",
     "leave_network", "make_gradient",
@@ -110,6 +113,8 @@ class Sums:
     def add(self, row: Row) -> None:
         """Add an instruction."""
         name, n, parts = row.kind, float(row.warps), row.opcode.split(".")
+        if row.opcode.startswith("cvt.rna.tf32"):
+            n *= TF32_ROUNDING
         if name == "move":
             self.moves += n
         elif parts[0] in ("div", "sqrt", "rcp") and name in DIVISION:
