@@ -20,6 +20,10 @@ PLACES_AT_ONCE = 8
 SPARE = 1.15
 """Rows are made longer than the longest by this factor, so that fluctuations do not outgrow them at once."""
 
+FEW_ATOMS, FEW_KEYS = 2048, 1 << 14
+"""Atoms, and cells times types, that one block sorts in about the time of the launches it saves; a guess,
+to be settled by measurement."""
+
 
 class DeviceNeighbours:
     """A neighbour list of fixed capacity that is built on the device, when the device finds it necessary.
@@ -142,35 +146,12 @@ class DeviceNeighbours:
 
     def build_actions(self) -> list[Action]:
         """Return what builds the list at `positions_at_build`, if the device has found that necessary."""
-        n, tiles = self.n_atoms, -(-self._n_keys // self._scan_block)
-        scan = (tiles, self._scan_block)
+        n, status = self.n_atoms, self.status
         grid, block = self._device.elements(n)
-        launch = self._device.launch
-        status = self.status
+        few = n <= FEW_ATOMS and self._n_keys <= FEW_KEYS
         return [
-            self._elements(cell_list.clear, self._n_keys, self._population),
-            self._elements(
-                cell_list.assign_cells,
-                n,
-                self._table,
-                self._counts,
-                self.kinds.of,
-                self.positions_at_build,
-                self._key,
-                self._moved,
-                self._population,
-            ),
-            launch(cell_list.sum_tiles, *scan, (status, self._n_keys, self._population, self._totals)),
-            launch(cell_list.scan_totals, 1, self._scan_block, (status, tiles, self._totals)),
-            launch(
-                cell_list.scan_tiles,
-                *scan,
-                (status, self._n_keys, self._population, self._totals, self._starts),
-            ),
-            self._elements(cell_list.scatter, n, self._key, self._starts, self._population, self.order),
-            self._elements(cell_list.sort_within_cells, self._n_keys, self._starts, self.order),
-            self._place(True, 0, n),
-            launch(
+            *(self._sort_in_one_launch() if few else self._sort()),
+            self._device.launch(
                 rows.fill_rows,
                 grid,
                 block,
@@ -196,6 +177,55 @@ class DeviceNeighbours:
                 ),
             ),
             *(() if self.selection is None else self.selection.actions(self)),
+        ]
+
+    def _sort_in_one_launch(self) -> list[Action]:
+        """Return what sorts few atoms by type and cell."""
+        arguments = (
+            self.status,
+            self.n_atoms,
+            self._n_keys,
+            self._table,
+            self._counts,
+            self.kinds.of,
+            self.positions_at_build,
+            self._key,
+            self._moved,
+            self._population,
+            self._starts,
+            self.order,
+            self.sorted_positions,
+        )
+        return [self._device.launch(cell_list.sort_few, 1, self._device.elements(1)[1], arguments)]
+
+    def _sort(self) -> list[Action]:
+        """Return what sorts atoms by type and cell."""
+        n, tiles = self.n_atoms, -(-self._n_keys // self._scan_block)
+        scan = (tiles, self._scan_block)
+        launch, status = self._device.launch, self.status
+        return [
+            self._elements(cell_list.clear, self._n_keys, self._population),
+            self._elements(
+                cell_list.assign_cells,
+                n,
+                self._table,
+                self._counts,
+                self.kinds.of,
+                self.positions_at_build,
+                self._key,
+                self._moved,
+                self._population,
+            ),
+            launch(cell_list.sum_tiles, *scan, (status, self._n_keys, self._population, self._totals)),
+            launch(cell_list.scan_totals, 1, self._scan_block, (status, tiles, self._totals)),
+            launch(
+                cell_list.scan_tiles,
+                *scan,
+                (status, self._n_keys, self._population, self._totals, self._starts),
+            ),
+            self._elements(cell_list.scatter, n, self._key, self._starts, self._population, self.order),
+            self._elements(cell_list.sort_within_cells, self._n_keys, self._starts, self.order),
+            self._place(True, 0, n),
         ]
 
     def place(self, start: int = 0, stop: int | None = None) -> Action:

@@ -301,7 +301,7 @@ def sums(device: ShadowDevice, module: ModuleType, monkeypatch: pytest.MonkeyPat
 
 
 def scans(device: ShadowDevice, module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scan 23 numbers."""
+    """Scan 23 numbers; sort nine atoms in one launch."""
     status, values = device.zeros(SIZE, np.int32), np.arange(23, dtype=np.int32)
     device.fill(status[REBUILD : REBUILD + 1], 1)
     uploaded, totals, starts = device.upload(values), device.zeros(7, np.int32), device.zeros(24, np.int32)
@@ -310,6 +310,28 @@ def scans(device: ShadowDevice, module: ModuleType, monkeypatch: pytest.MonkeyPa
     device.launch(module.scan_tiles, 6, THREADS, (status, 23, uploaded, totals, starts))()
     if not device.reports:
         np.testing.assert_array_equal(device.read(starts)[1:], np.cumsum(values))
+    n, n_keys = 9, 14
+    # Two types in seven cells along x.
+    geometry = np.zeros((cell_list.GEOMETRY_ROWS, 3))
+    geometry[cell_list.RECIPROCAL : cell_list.RECIPROCAL + 3] = np.eye(3)
+    geometry[cell_list.SCALE] = 1.0
+    counts = np.array([[7, 1, 1], [0, 0, 0], [1, 1, 1]], np.int32)
+    x, kinds = np.array([3.5, 0.5, 6.5, 3.2, 0.1, 5.5, 3.9, 0.2, 6.1]), np.arange(n, dtype=np.int32) % 2
+    positions = np.stack([x, 0 * x, 0 * x], axis=1)
+    order, sorted_positions = device.empty(n, np.int32), device.empty((n, 3), np.float64)
+    tables = (device.upload(geometry), device.upload(counts), device.upload(kinds), device.upload(positions))
+    scratch = (
+        device.empty(n, np.int32),
+        device.empty((n, 3), np.int32),
+        device.empty(n_keys, np.int32),
+        device.empty(n_keys + 1, np.int32),
+    )
+    arguments = (status, n, n_keys, *tables, *scratch, order, sorted_positions)
+    device.launch(module.sort_few, 1, THREADS, arguments)()
+    if not device.reports:
+        expected = np.lexsort([np.arange(n), np.floor(x), kinds])
+        np.testing.assert_array_equal(device.read(order), expected)
+        np.testing.assert_array_equal(device.read(sorted_positions), positions[expected])
 
 
 def bounds(device: ShadowDevice, module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,20 @@ def test_forces_energies_and_virial(device: Device, name: str) -> None:
     np.testing.assert_allclose(found.virial, expected.virial, atol=100 * TOLERANCE * len(atoms.types))
 
 
+@pytest.mark.parametrize("name", ["water frame", "ternary, triclinic", "open along one direction"])
+def test_atoms_are_sorted_alike_in_one_launch_and_in_many(
+    device: Device, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, atoms, model = compressed_case(name, TOLERANCE)
+    monkeypatch.setattr("fastdp.gpu.neighbours.FEW_ATOMS", 10**6)
+    few = evaluate(CudaPotential(model, device), atoms, skin=SKIN)
+    monkeypatch.setattr("fastdp.gpu.neighbours.FEW_ATOMS", 0)
+    many = evaluate(CudaPotential(model, device), atoms, skin=SKIN)
+    np.testing.assert_array_equal(few.forces, many.forces)
+    np.testing.assert_array_equal(few.virial, many.virial)
+    np.testing.assert_array_equal(few.atomic_energies, many.atomic_energies)
+
+
 @pytest.mark.parametrize("name", ["copper cluster", "open along one direction", "gelu"])
 def test_mixed_precision(device: Device, name: str) -> None:
     _, atoms, model = compressed_case(name, TOLERANCE)

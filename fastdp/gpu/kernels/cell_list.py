@@ -14,6 +14,7 @@ import math
 
 from numba import cuda, types
 
+from fastdp.gpu.kernels.compiling import block_function
 from fastdp.gpu.kernels.status import FOUND, HALTED, LOST, REBUILD
 
 FARTHEST_POSITION = 1.0e8
@@ -98,17 +99,7 @@ def clear(status, n, values):
     values[i] = 0
 
 
-@cuda.jit
-def assign_cells(status, n, geometry, counts, types_of, positions, key, moved, population):
-    """Find the cell of every atom, and the lattice vector that brings it into the reduced cell.
-
-    key : (n,) int32, filled; type-major.
-    moved : (n, 3) int32, filled; how many lattice vectors the atom is away, in the input's order.
-    population : (n_keys,) int32, counted up from zero.
-    """
-    i = cuda.grid(1)
-    if i >= n or status[HALTED] != 0 or status[REBUILD] == 0 or status[FOUND] != 0:
-        return
+def _assign_cell(i, geometry, counts, types_of, positions, key, moved, population):
     cell = 0
     total = 1
     for d in range(3):
@@ -128,6 +119,23 @@ def assign_cells(status, n, geometry, counts, types_of, positions, key, moved, p
         total *= counts[CELLS, d]
     key[i] = types_of[i] * total + cell
     cuda.atomic.add(population, key[i], 1)
+
+
+assign_cell = block_function(_assign_cell, globals())
+
+
+@cuda.jit
+def assign_cells(status, n, geometry, counts, types_of, positions, key, moved, population):
+    """Find the cell of every atom, and the lattice vector that brings it into the reduced cell.
+
+    key : (n,) int32, filled; type-major.
+    moved : (n, 3) int32, filled; how many lattice vectors the atom is away, in the input's order.
+    population : (n_keys,) int32, counted up from zero.
+    """
+    i = cuda.grid(1)
+    if i >= n or status[HALTED] != 0 or status[REBUILD] == 0 or status[FOUND] != 0:
+        return
+    assign_cell(i, geometry, counts, types_of, positions, key, moved, population)
 
 
 @cuda.jit
@@ -200,23 +208,25 @@ def scan_tiles(status, n, values, totals, starts):
             starts[0] = 0
 
 
+def _put_atom(i, key, starts, population, order):
+    k = key[i]
+    left = cuda.atomic.add(population, k, -1)
+    order[starts[k] + left - 1] = i
+
+
+put_atom = block_function(_put_atom, globals())
+
+
 @cuda.jit
 def scatter(status, n, key, starts, population, order):
     """Put every atom somewhere into the part of `order` that belongs to its cell; empties `population`."""
     i = cuda.grid(1)
     if i >= n or status[HALTED] != 0 or status[REBUILD] == 0 or status[FOUND] != 0:
         return
-    k = key[i]
-    left = cuda.atomic.add(population, k, -1)
-    order[starts[k] + left - 1] = i
+    put_atom(i, key, starts, population, order)
 
 
-@cuda.jit
-def sort_within_cells(status, n_keys, starts, order):
-    """Sort the few atoms of each cell by their index, so that the order does not depend on chance."""
-    k = cuda.grid(1)
-    if k >= n_keys or status[HALTED] != 0 or status[REBUILD] == 0 or status[FOUND] != 0:
-        return
+def _sort_cell(k, starts, order):
     start = starts[k]
     for i in range(start + 1, starts[k + 1]):
         atom = order[i]
@@ -227,6 +237,30 @@ def sort_within_cells(status, n_keys, starts, order):
         order[j] = atom
 
 
+sort_cell = block_function(_sort_cell, globals())
+
+
+@cuda.jit
+def sort_within_cells(status, n_keys, starts, order):
+    """Sort the few atoms of each cell by their index, so that the order does not depend on chance."""
+    k = cuda.grid(1)
+    if k >= n_keys or status[HALTED] != 0 or status[REBUILD] == 0 or status[FOUND] != 0:
+        return
+    sort_cell(k, starts, order)
+
+
+def _place_atom(i, geometry, order, moved, positions, sorted_positions):
+    atom = order[i]
+    for c in range(3):
+        shift = 0.0
+        for d in range(3):
+            shift -= moved[atom, d] * geometry[VECTORS + d, c]
+        sorted_positions[i, c] = positions[atom, c] + shift
+
+
+place_atom = block_function(_place_atom, globals())
+
+
 @cuda.jit
 def place(status, only_at_build, start, stop, geometry, order, moved, positions, sorted_positions):
     """Fill the positions of sorted atoms `start` to `stop`, each moved into the reduced cell."""
@@ -235,9 +269,60 @@ def place(status, only_at_build, start, stop, geometry, order, moved, positions,
         return
     if only_at_build != 0 and status[REBUILD] == 0:
         return
-    atom = order[i]
-    for c in range(3):
-        shift = 0.0
-        for d in range(3):
-            shift -= moved[atom, d] * geometry[VECTORS + d, c]
-        sorted_positions[i, c] = positions[atom, c] + shift
+    place_atom(i, geometry, order, moved, positions, sorted_positions)
+
+
+@cuda.jit
+def sort_few(
+    status,
+    n,
+    n_keys,
+    geometry,
+    counts,
+    types_of,
+    positions,
+    key,
+    moved,
+    population,
+    starts,
+    order,
+    sorted_positions,
+):
+    """Do what the kernels from `clear` to `place` do, in one block: for few atoms a launch costs more."""
+    part = cuda.shared.array(MOST_THREADS, types.int32)
+    if status[HALTED] != 0 or status[REBUILD] == 0 or status[FOUND] != 0:
+        return
+    t = cuda.threadIdx.x
+    threads = cuda.blockDim.x
+    for k in range(t, n_keys, threads):
+        population[k] = 0
+    cuda.syncthreads()
+    for i in range(t, n, threads):
+        assign_cell(i, geometry, counts, types_of, positions, key, moved, population)
+    cuda.syncthreads()
+    # Each thread takes a contiguous part of the keys.
+    width = (n_keys + threads - 1) // threads
+    first = min(t * width, n_keys)
+    last = min(first + width, n_keys)
+    total = 0
+    for k in range(first, last):
+        total += population[k]
+    part[t] = total
+    cuda.syncthreads()
+    before = 0
+    for other in range(t):
+        before += part[other]
+    for k in range(first, last):
+        starts[k] = before
+        before += population[k]
+    if last == n_keys and first < last:
+        starts[n_keys] = before
+    cuda.syncthreads()
+    for i in range(t, n, threads):
+        put_atom(i, key, starts, population, order)
+    cuda.syncthreads()
+    for k in range(t, n_keys, threads):
+        sort_cell(k, starts, order)
+    cuda.syncthreads()
+    for i in range(t, n, threads):
+        place_atom(i, geometry, order, moved, positions, sorted_positions)
