@@ -168,11 +168,12 @@ class PotentialTable(Table):
         "card, which the log and the trajectory name; or `tf32` with factors rounded to 11 bits, which puts "
         "forces off by about 0.01 eV/Å (the run prints by how much).",
     )
-    gpu_network: Literal["layers", "fused"] = key(
-        "layers",
+    gpu_network: Literal["auto", "layers", "fused"] = key(
+        "auto",
         "Fitting networks on a GPU: `layers` by cuBLAS and kernels between its products; `fused` each by one "
         "kernel on tensor cores, which keeps all that lies between moments and their gradients on the "
-        "multiprocessor (compute capability 8.0 or later; tanh networks; `mixed` with `tf32x3` or `tf32`).",
+        "multiprocessor (compute capability 8.0 or later; tanh networks; `mixed` with `tf32x3` or `tf32`); "
+        "`auto` the faster by a trial on the card, which also compares their numbers.",
     )
     tolerance: float = key(
         1e-5,

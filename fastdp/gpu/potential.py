@@ -22,7 +22,7 @@ from fastdp.potential.base import Evaluation, Potential, Precision
 from fastdp.potential.compressed.compressed_model import CompressedModel
 from fastdp.potential.terms.base import PairTerm
 
-PRODUCTS = "gpu_products"
+PRODUCTS, NETWORK = "gpu_products", "gpu_network"
 """Among the arrays of a checkpoint."""
 
 if TYPE_CHECKING:
@@ -133,8 +133,12 @@ class CudaPotential(Potential):
         return self.device_model.reach
 
     def state_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the compressed model, which depends on the structure, and the way of multiplying."""
-        return {**self.model.arrays(), PRODUCTS: np.array(self.device_model.products.encode())}
+        """Return the compressed model, which depends on the structure, and how networks are evaluated."""
+        return {
+            **self.model.arrays(),
+            PRODUCTS: np.array(self.device_model.products.encode()),
+            NETWORK: np.array(self.device_model.network.encode()),
+        }
 
     def choices(self) -> dict[str, str]:
         """Return how networks are evaluated, and matrices multiplied where that could be otherwise."""

@@ -28,6 +28,7 @@ from fastdp.structure.types import match_types
 if TYPE_CHECKING:
     from fastdp.gpu.device.base import Device
     from fastdp.gpu.layout import Network, Products
+    from fastdp.gpu.trial import Way
     from fastdp.potential.compressed.compressed_model import CompressedModel
     from fastdp.potential.compressed.measurement import Atoms
 
@@ -46,8 +47,8 @@ class Request:
         eV/Å, rms force error of a compressed potential.
     gpu_products : {"auto", "full", "tf32", "tf32x3"}
         How a GPU multiplies float32 matrices; "auto" the faster of "full" and "tf32x3" on the card.
-    gpu_network : {"layers", "fused"}
-        How a GPU evaluates fitting networks.
+    gpu_network : {"auto", "layers", "fused"}
+        How a GPU evaluates fitting networks; "auto" the faster on the card.
     report : callable
         Told what is done and what came out.
     state : mapping of str to array or None
@@ -63,7 +64,7 @@ class Request:
     precision: Precision
     tolerance: float
     gpu_products: Products | Literal["auto"]
-    gpu_network: Network
+    gpu_network: Network | Literal["auto"]
     report: Callable[[str], None]
     state: Mapping[str, NDArray[Any]] | None
     shortest: float | None = None
@@ -92,7 +93,7 @@ def make_potential(
     precision: Precision = "double",
     tolerance: float = 1e-5,
     gpu_products: Products | Literal["auto"] = "auto",
-    gpu_network: Network = "layers",
+    gpu_network: Network | Literal["auto"] = "auto",
     report: Callable[[str], None] = lambda _: None,
     state: Mapping[str, NDArray[Any]] | None = None,
     frame_parameters: Sequence[float] | None = None,
@@ -117,8 +118,9 @@ def make_potential(
         eV/Å, rms force error of the compressed potential.
     gpu_products : {"auto", "full", "tf32", "tf32x3"}
         How a GPU multiplies float32 matrices; "auto" the faster of "full" and "tf32x3" on the card.
-    gpu_network : {"layers", "fused"}
-        How a GPU evaluates fitting networks: layer by layer, or each by one kernel on tensor cores.
+    gpu_network : {"auto", "layers", "fused"}
+        How a GPU evaluates fitting networks: layer by layer, or each by one kernel on tensor cores; "auto"
+        the faster on the card.
     report : callable
         Told, line by line, what is done and what came out.
     state : mapping of str to array, optional
@@ -265,11 +267,9 @@ def _cuda(request: Request) -> Potential:
     from fastdp.gpu.potential import CudaPotential
 
     model = _compressed_model(request)
-    products = request.gpu_products
-    if products == "auto":
-        products = _products(request, device, model)
+    products, network = _way(request, device, model)
     terms = pair_terms(request.terms)
-    potential = CudaPotential(model, device, request.precision, products, terms, request.gpu_network)
+    potential = CudaPotential(model, device, request.precision, products, terms, network)
     # Ranks that get the potential from another one have no structure.
     if products == "tf32" and request.structure is not None:
         from fastdp.gpu.accuracy import force_difference
@@ -282,35 +282,44 @@ def _cuda(request: Request) -> Potential:
     return potential
 
 
-def _products(request: Request, device: Device, model: CompressedModel) -> Products:
-    """Return the way of multiplying of the run that is continued, or the fastest on this card."""
-    from fastdp.gpu.layout import Products
-    from fastdp.gpu.potential import PRODUCTS
-    from fastdp.gpu.trial import choose_products
+def _way(request: Request, device: Device, model: CompressedModel) -> Way:
+    """Return how networks are evaluated: as in the run that goes on, as asked for, or the fastest way."""
+    from fastdp.gpu.layout import Network, Products
+    from fastdp.gpu.potential import DTYPES, NETWORK, PRODUCTS
+    from fastdp.gpu.trial import candidates, choose_way
 
-    if request.precision == "double":
-        return "full"
-    if request.gpu_network == "fused":
-        # Tensor cores do not take float32 as it is.
-        return "tf32x3"
+    dtype = DTYPES[request.precision]
+    products, network = request.gpu_products, request.gpu_network
     if request.state:
         # Runs from before there was a choice have none in their checkpoints.
-        known = bytes(request.state.get(PRODUCTS, np.array(b"full"))[()]).decode(errors="replace")
-        if known not in get_args(Products):
-            raise CheckpointError(
-                f"the checkpoint has products of float32 matrices {known!r}, which are unknown"
-            )
-        request.report(f"products of float32 matrices: {known}, as in the checkpoint")
-        return cast("Products", known)
+        if products == "auto":
+            products = cast("Products", _known(request.state, PRODUCTS, "full", get_args(Products)))
+        if network == "auto":
+            network = cast("Network", _known(request.state, NETWORK, "layers", get_args(Network)))
+    ways = candidates(device, dtype, products, network)
+    if len(ways) == 1:
+        if request.state and "auto" in (request.gpu_products, request.gpu_network):
+            request.report(f"fitting networks on the GPU: {ways[0]}, as in the checkpoint")
+        return ways[0]
     types = match_types(request.structure.symbols, request.description.type_names)
     counts = np.bincount(types, minlength=model.n_types).tolist()
-    chosen, seconds = choose_products(device, model, counts)
-    times = ", ".join(f"{name} {1e3 * time:.3g} ms" for name, time in seconds.items())
+    chosen, seconds = choose_way(device, model, dtype, ways, counts, request.report)
+    times = "; ".join(f"{way}: {1e3 * time:.3g} ms" for way, time in seconds.items())
+    same = f'gpu_network = "{chosen.network}"'
+    if request.precision == "mixed":
+        same += f', gpu_products = "{chosen.products}"'
     request.report(
-        f"products of float32 matrices: {chosen}, by a trial of the networks of a step ({times}); "
-        f'gpu_products = "{chosen}" asks for the same'
+        f"fitting networks on the GPU: {chosen}, by a trial of those of a step ({times}); {same} asks for "
+        "the same"
     )
     return chosen
+
+
+def _known(state: Mapping[str, NDArray[Any]], name: str, before: str, choices: tuple[str, ...]) -> str:
+    found = bytes(state.get(name, np.array(before.encode()))[()]).decode(errors="replace")
+    if found not in choices:
+        raise CheckpointError(f"the checkpoint has {name} = {found!r}, which is unknown")
+    return found
 
 
 def _compressed_model(request: Request, *, meanwhile: bool = False) -> CompressedModel:

@@ -257,7 +257,7 @@ def provenance(inputs: Inputs, potential: Potential) -> Provenance:
     configuration = inputs.configuration
     table = configuration.potential
     products = "" if table.gpu_products == "auto" else f", products {table.gpu_products}"
-    products += "" if table.gpu_network == "layers" else f", network {table.gpu_network}"
+    products += "" if table.gpu_network == "auto" else f", network {table.gpu_network}"
     return Provenance(
         input_text=resolved_text(configuration),
         model_file=Path(table.model).name,

@@ -19,7 +19,10 @@ from fastdp.cli.main import main
 from fastdp.dynamics.settings import NoseHooverSettings
 from fastdp.errors import BackendError
 from fastdp.gpu.device.base import Device
+from fastdp.gpu.fused import network
+from fastdp.gpu.layout import Products
 from fastdp.gpu.potential import CudaPotential
+from fastdp.gpu.trial import APART, Way, choose_way, difference
 from fastdp.potential.compressed.potential import CompressedPotential
 
 TOLERANCE, MIXED, SKIN = 1e-5, 5e-5, 0.7
@@ -58,8 +61,8 @@ def test_products_in_tf32(card: Device) -> None:
     _, atoms, model = compressed_case("copper cluster", TOLERANCE)
     double = evaluate(CompressedPotential(model), atoms, skin=SKIN)
     split, rounded, layers = (
-        evaluate(CudaPotential(model, card, "mixed", products, network=network), atoms, SKIN)
-        for products, network in (("tf32x3", "fused"), ("tf32", "fused"), ("tf32x3", "layers"))
+        evaluate(CudaPotential(model, card, "mixed", products, network=kind), atoms, SKIN)
+        for products, kind in (("tf32x3", "fused"), ("tf32", "fused"), ("tf32x3", "layers"))
     )
     assert rms(split.forces - double.forces) <= MIXED
     assert 1e-4 < rms(rounded.forces - double.forces) < 0.1
@@ -79,13 +82,35 @@ def test_a_network_that_the_kernel_cannot_evaluate(card: Device) -> None:
         CudaPotential(model, card, network="fused")
 
 
+@pytest.mark.parametrize(("products", "dtype"), [("full", np.float64), ("tf32x3", np.float32)])
+def test_the_trial_at_the_start_finds_a_wrong_kernel(
+    card: Device, products: Products, dtype: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, model = compressed_case("ternary, triclinic", TOLERANCE)
+    way = Way(products, "fused")
+    assert difference(card, model, dtype, way) < 0.1 * APART[products]
+    right = network.weights_of
+
+    def wrong(*arguments: object) -> object:
+        weights, offsets = right(*arguments)
+        weights[offsets["BIAS_AT"][-1]] += 0.1
+        return weights, offsets
+
+    monkeypatch.setattr(network, "weights_of", wrong)
+    assert difference(card, model, dtype, way) > APART[products]
+    ways, said = (Way(products, "layers"), way), []
+    chosen, _ = choose_way(card, model, dtype, ways, (9, 9, 9), said.append)
+    assert chosen.network == "layers"
+    assert "gives other numbers than layer by layer" in said[0]
+
+
 def test_a_run_follows_that_by_layers(card: Device, tmp_path: Path) -> None:
     _, atoms, model = compressed_case("water frame", TOLERANCE)
     ends = []
-    for network in ("layers", "fused", "fused"):
+    for kind in ("layers", "fused", "fused"):
         state = state_of(atoms)
         run = run_settings(tmp_path / str(len(ends)), (20, NoseHooverSettings(0.5, 300.0)), every=5)
-        simulation(run, state, CudaPotential(model, card, network=network)).run()
+        simulation(run, state, CudaPotential(model, card, network=kind)).run()
         ends.append(state)
     np.testing.assert_array_equal(ends[1].positions, ends[2].positions)
     np.testing.assert_array_equal(ends[1].velocities, ends[2].velocities)
