@@ -317,13 +317,14 @@ def count(chosen: argparse.Namespace, rows: int | None) -> None:
         engine.load(state, Evaluation.empty(state.n_atoms), integrator, LIMIT)
         device.driver.counted.clear()
         engine.advance(1, virial=False)
-    found = [one for one in device.driver.counted if not chosen.only or short(one.kernel) in chosen.only]
+    wanted = ["fused_network"] if rows else chosen.only
+    found = [one for one in device.driver.counted if not wanted or short(one.kernel) in wanted]
     lines = device.launcher.texts
     n_atoms = float(state.n_atoms)
     print(f"\n{chosen.precision}, {products}, {chosen.network}" + (f", {rows} rows" if rows else ""))
     if rows:
         # Blocks that are not full would count for less than they do.
-        n_atoms = sum(rows * one.blocks for one in found if one.kernel == "fused_network") or n_atoms
+        n_atoms = sum(rows * one.blocks for one in found)
     sums = summed(found, lines, chosen.phases)
     print_table(sums, n_atoms)
     print_times(sums, n_atoms)
@@ -339,7 +340,9 @@ def main() -> None:
     parser.add_argument("--precision", default="double", choices=["double", "mixed"])
     parser.add_argument("--products", default="tf32x3", choices=["full", "tf32", "tf32x3"], help="of mixed")
     parser.add_argument("--network", default="layers", choices=["layers", "fused"])
-    parser.add_argument("--rows", type=int, nargs="*", help="atoms of a block of the fused kernel")
+    parser.add_argument(
+        "--rows", type=int, nargs="*", help="atoms of a block of the fused kernel, which alone is printed"
+    )
     parser.add_argument("--only", nargs="*", help="kernels")
     parser.add_argument("--phases", action="store_true", help="of the fused kernel")
     parser.add_argument("--hot", type=int, default=0, metavar="N", help="instructions that touch most")
