@@ -28,6 +28,9 @@ static unsigned char* shared_memory;
 template <class T>
 static T __ldg(const T* place) { return *place; }
 
+template <class T>
+static void __stwb(T* place, T value) { *place = value; }
+
 static float __uint_as_float(unsigned bits)
 {
     float value;
@@ -35,12 +38,18 @@ static float __uint_as_float(unsigned bits)
     return value;
 }
 
-// cvt.rna.tf32: to 11 bits, halves away from zero.
-static unsigned host_round(float value)
+static unsigned __float_as_uint(float value)
 {
     unsigned bits;
     std::memcpy(&bits, &value, 4);
-    return (bits + 0x1000u) & ~0x1fffu;
+    return bits;
+}
+
+// cvt.rna.tf32: to 11 bits, halves away from zero.
+static unsigned host_round(float value)
+{
+    const unsigned bits = __float_as_uint(value);
+    return std::isfinite(value) ? (bits + 0x1000u) & ~0x1fffu : bits;
 }
 
 struct Fiber {

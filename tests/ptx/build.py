@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-HEADERS = ("runtime.h", "arithmetic.h", "collectives.h")
+HEADERS = ("runtime.h", "arithmetic.h", "collectives.h", "counting.h")
 OPTIONS = (
     "-march=native", "-std=gnu11", "-shared", "-fPIC", "-w",
     # As a card computes: nothing contracted that is not `fma`, integers that wrap, bits seen as other types.

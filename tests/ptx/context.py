@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from ptx.counting import Counting
 from ptx.errors import UnsupportedPtxError
 from ptx.flow import Step
 from ptx.syntax import SIZES, Address, Function, Group, Instruction, Name, Number, Operand
@@ -74,7 +75,15 @@ class Context:
         And not in a function, in which a thread cannot stop.
     """
 
-    def __init__(self, instruction: Instruction, names: Names, in_kernel: bool, site: int) -> None:
+    def __init__(
+        self,
+        instruction: Instruction,
+        names: Names,
+        in_kernel: bool,
+        site: int,
+        counting: Counting | None = None,
+    ) -> None:
+        self._counting = counting
         parts = instruction.opcode.split(".")
         self.instruction = instruction
         self.line = instruction.line
@@ -122,6 +131,12 @@ class Context:
             raise self.unsupported("its type")
         if len(self.kinds) > 1 and self.base not in OF_SEVERAL_KINDS:
             raise self.unsupported("of several types")
+
+    def seen(self, space: str, address: str, size: int, base: str = "") -> str:
+        """Return an address in C, noted if that is wanted; `base` is what is done there, as an opcode."""
+        if self._counting is None:
+            return address
+        return self._counting.seen(base or self.base, space, size, address)
 
     def new_site(self) -> str:
         """Return the place of an access to memory in the table of what was found there before."""

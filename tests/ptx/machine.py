@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ptx.build import library
+from ptx.counting import Counters, Counting, counters
 from ptx.errors import PtxFaultError
 from ptx.translate import SHARED_START, KernelSource, translate
 
@@ -139,6 +140,7 @@ class Kernel:
     source: KernelSource
     lines: tuple[str, ...]
     run: Any
+    counting: Counting | None = None
 
     @property
     def name(self) -> str:
@@ -155,8 +157,8 @@ class Kernel:
         *,
         backwards: bool = False,
         fuel: int = FUEL,
-    ) -> None:
-        """Run all threads.
+    ) -> Counters | None:
+        """Run all threads; return what was counted, if the kernel was loaded for that.
 
         Parameters
         ----------
@@ -178,6 +180,7 @@ class Kernel:
             If a thread does what it must not.
         """
         table = memory.table
+        found = None if self.counting is None else np.zeros(self.counting.size, np.int64)
         room = ctypes.create_string_buffer(parameters, len(parameters) + 8)
         launch = _Launch(
             grid=_three(grid),
@@ -189,9 +192,14 @@ class Kernel:
             n_ranges=len(table),
             backwards=backwards,
             fuel=fuel,
+            counters=None if found is None else found.ctypes.data,
         )
         if self.run(ctypes.byref(launch)):
             raise PtxFaultError(self._told(launch.failure, memory, launch.shared_bytes))
+        if self.counting is None or found is None:
+            return None
+        blocks, threads = (int(np.prod(list(three))) for three in (launch.grid, launch.block))
+        return counters(self.counting, self.name, blocks, threads, found)
 
     def packed(self, *values: Any) -> bytes:
         """Return arguments as PTX lays them out: arrays by their address, numbers of NumPy by their bytes."""
@@ -233,8 +241,20 @@ def _three(count: int | Sequence[int]) -> Any:
     return (ctypes.c_uint32 * 3)(*numbers, *[1] * (3 - len(numbers)))
 
 
-def load(text: str, options: tuple[str, ...] = ()) -> dict[str, Kernel]:
-    """Return the kernels of a module of PTX by their names; `options` are further ones of gcc."""
-    made = translate(text)
+def load(text: str, options: tuple[str, ...] = (), *, counting: bool = False) -> dict[str, Kernel]:
+    """Return the kernels of a module of PTX by their names.
+
+    Parameters
+    ----------
+    text : str
+    options : tuple of str
+        Further ones of gcc.
+    counting : bool
+        Whether launches count instructions and accesses.
+    """
+    made = translate(text, counting=counting)
     compiled = library(made.source, options)
-    return {one.name: Kernel(one, made.lines, compiled[f"launch_{one.number}"]) for one in made.kernels}
+    return {
+        one.name: Kernel(one, made.lines, compiled[f"launch_{one.number}"], made.counting)
+        for one in made.kernels
+    }

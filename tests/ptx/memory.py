@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ptx.context import Context
 from ptx.registry import handles
-from ptx.syntax import SIZES, Address, Name, Operand
+from ptx.syntax import SIZES, Address, Name, Number, Operand
 from ptx.types import c_type, is_float
 
 SPACES = ("param", "param::entry", "param::func", "global", "shared", "shared::cta", "local", "const")
@@ -14,6 +14,8 @@ CACHES = (
     "nc", "ca", "cg", "cs", "lu", "cv", "wb", "wt", "L1::no_allocate", "L1::evict_first", "L1::evict_last",
     "L1::evict_normal", "L1::evict_unchanged", "L2::64B", "L2::128B", "L2::256B",
 )  # fmt: skip
+LARGEST_COPY = 16
+"""Bytes of an asynchronous copy."""
 ATOMIC = {
     "add": "o_ + x_", "min": "MIN(o_, x_)", "max": "MAX(o_, x_)", "and": "o_ & x_", "or": "o_ | x_",
     "xor": "o_ ^ x_", "exch": "x_", "cas": "o_ == x_ ? y_ : o_", "inc": "o_ >= x_ ? 0 : o_ + 1",
@@ -41,7 +43,7 @@ def address_of(c: Context, operand: Operand) -> tuple[str, str]:
 
 def place(c: Context, space: str, address: str, size: int) -> str:
     """Return a checked address in C of memory."""
-    tail = f"{address}, {size}, {c.line}"
+    tail = f"{address if space == 'local' else c.seen(space, address, size)}, {size}, {c.line}"
     if space == "shared":
         return f"shared_at(b, {c.new_site()}, {tail})"
     if space == "local":
@@ -136,9 +138,10 @@ def copy(c: Context) -> None:
     c.has("ca", "cg"), c.has(*CACHES)
     if not c.has("shared", "shared::cta") or not c.has("global"):
         raise c.unsupported()
-    to, _ = address_of(c, c.operands[0])
-    source, _ = address_of(c, c.operands[1])
     size = c.read(2, "u32")
+    moved = c.operands[2].value if isinstance(c.operands[2], Number) else LARGEST_COPY
+    to = c.seen("shared", address_of(c, c.operands[0])[0], moved, "st")
+    source = c.seen("global", address_of(c, c.operands[1])[0], moved)
     read = size
     if len(c.operands) > 3:
         last = c.operands[3]

@@ -25,6 +25,7 @@ from fastdp.gpu.device.launchers import DriverLauncher
 from fastdp.gpu.device.source_kernel import SourceKernel, compile_source
 from fastdp.gpu.device.stand_in import StandIn
 from ptx.build import compiler, folder
+from ptx.counting import Counters
 from ptx.errors import PtxFaultError
 from ptx.machine import Kernel, Memory, load
 
@@ -53,9 +54,12 @@ class PtxDriver:
     ----------
     backwards : bool
         Whether blocks and threads take turns in the opposite order.
+    counted : list of Counters
+        Of the launches of kernels that are loaded for counting.
     """
 
     def __init__(self, memory: Memory, backwards: bool = False) -> None:
+        self.counted: list[Counters] = []
         self._memory = memory
         self._functions: dict[int, Kernel] = {}
         self._dynamic: dict[int, int] = {}
@@ -95,7 +99,9 @@ class PtxDriver:
         given = bytearray(max((start + size for start, size in places), default=0))
         for (start, size), pointer in zip(places, pointers, strict=True):
             given[start : start + size] = ctypes.string_at(pointer, size)
-        kernel.launch(grid, block, bytes(given), self._memory, shared, backwards=self.backwards)
+        found = kernel.launch(grid, block, bytes(given), self._memory, shared, backwards=self.backwards)
+        if found is not None:
+            self.counted.append(found)
         return SUCCESS
 
 
@@ -104,9 +110,26 @@ def _number(value: Any) -> int:
 
 
 class PtxLauncher(DriverLauncher):
-    """The launcher of a card, with kernels left as PTX."""
+    """The launcher of a card, with kernels left as PTX.
 
-    def __init__(self, driver: PtxDriver, capability: tuple[int, int]) -> None:
+    Parameters
+    ----------
+    driver : PtxDriver
+    capability : (int, int)
+    counting : bool
+        Whether launches are to count what they do.
+
+    Attributes
+    ----------
+    kernels : set of str
+        Names of those that were launched.
+    texts : dict of str to tuple of str
+        Lines of PTX, by its names.
+    """
+
+    def __init__(self, driver: PtxDriver, capability: tuple[int, int], counting: bool = False) -> None:
+        self._counting = counting
+        self.texts: dict[str, tuple[str, ...]] = {}
         super().__init__(driver, 0, capability, lambda code: (0, code), lambda array: array.ctypes.data)
         self.kernels: set[str] = set()
 
@@ -129,8 +152,9 @@ class PtxLauncher(DriverLauncher):
 
     def _adopted(self, place: tuple[Any, ...], name: str, make: Callable[[], str]) -> int:
         if place not in self._loaded:
-            (found,) = load(kept(name, make)).values()
+            (found,) = load(kept(name, make), counting=self._counting).values()
             self._loaded[place] = (self._driver.adopt(found), found)
+            self.texts[found.name] = found.lines
         return self._loaded[place][0]
 
 
@@ -165,15 +189,19 @@ class PtxDevice(CardGeometry, StandIn):
         Compute capability that kernels are compiled for.
     backwards : bool
         Whether blocks and threads take turns in the opposite order.
+    counting : bool
+        Whether `driver.counted` is to hold what launches do.
     """
 
     name = "compiled kernels on the processor"
 
-    def __init__(self, capability: tuple[int, int] = HOPPER, *, backwards: bool = False) -> None:
+    def __init__(
+        self, capability: tuple[int, int] = HOPPER, *, backwards: bool = False, counting: bool = False
+    ) -> None:
         super().__init__()
         self.vram = Memory()
         self.driver = PtxDriver(self.vram, backwards)
-        self.launcher = PtxLauncher(self.driver, capability)
+        self.launcher = PtxLauncher(self.driver, capability, counting)
         self.launchers = {self.launcher.name: self.launcher}
         self.capability = capability
         self.features = CardFeatures(capability, MULTIPROCESSORS)

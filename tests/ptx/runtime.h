@@ -234,6 +234,9 @@ static void wait_all(Block *b, Thread *t) {
 
 #include "arithmetic.h"
 #include "collectives.h"
+#ifdef COUNTING
+#include "counting.h"
+#endif
 
 /* ---- blocks ---- */
 
@@ -244,12 +247,18 @@ static void run_block(Block *b, const Kernel *k, Thread *threads, u8 *saved) {
     for (int i = 0; i < n; i++) {
       int rank = backwards ? n - 1 - i : i;
       Thread *t = &threads[rank];
+#ifdef COUNTING
+      if (i && t->warp != threads[backwards ? rank + 1 : rank - 1].warp) add_up(b);
+#endif
       if (t->wait != RUNNING) continue;
       b->current = t;
       k->run(b, t, saved + rank * k->saved_bytes);
       if (t->wait == DONE) left--;
       progress = 1;
     }
+#ifdef COUNTING
+    add_up(b);
+#endif
     for (int first = 0; first < n; first += LANES)
       progress |= resolve_warp(b, threads + first, n - first < LANES ? n - first : LANES);
     progress |= resolve_barriers(b, threads, n);
@@ -273,6 +282,9 @@ static int run_launch(Launch *launch, const Kernel *k) {
   b->symbols = k->symbols;
   b->static_bytes = k->static_bytes;
   b->n_threads = n;
+#ifdef COUNTING
+  begin_tally();
+#endif
   if (setjmp(b->back)) {
     result = 1;
   } else {
@@ -297,9 +309,15 @@ static int run_launch(Launch *launch, const Kernel *k) {
         t->n_copies = t->groups = 0;
         t->local = local + j * k->local_bytes;
       }
+#ifdef COUNTING
+      begin_block();
+#endif
       run_block(b, k, threads, saved);
     }
   }
+#ifdef COUNTING
+  end_tally();
+#endif
   for (u32 j = 0; j < n; j++) {
     free(threads[j].copies);
     free(threads[j].ends);

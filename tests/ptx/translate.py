@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ptx import arithmetic, control, logic, memory
 from ptx.context import Context, Names, c_name
+from ptx.counting import Counting
 from ptx.errors import UnsupportedPtxError
 from ptx.flow import Step, live_after
 from ptx.parser import parse
@@ -19,6 +20,7 @@ TABLES = (arithmetic, control, logic, memory)
 SHARED_START = 1024
 """Where shared memory begins, as in `runtime.h`."""
 DYNAMIC_ALIGNMENT = 16
+LEAVING = ("ret", "exit")
 
 
 @dataclass(frozen=True)
@@ -45,15 +47,22 @@ class KernelSource:
 
 @dataclass(frozen=True)
 class Translation:
-    """C, the kernels in it, and the lines of PTX that it was made of."""
+    """C, the kernels in it, the lines of PTX that it was made of, and what is counted, if anything."""
 
     source: str
     kernels: tuple[KernelSource, ...]
     lines: tuple[str, ...]
+    counting: Counting | None = None
 
 
-def translate(text: str) -> Translation:
+def translate(text: str, *, counting: bool = False) -> Translation:
     """Return a module of PTX in C.
+
+    Parameters
+    ----------
+    text : str
+    counting : bool
+        Whether instructions and accesses are to be counted.
 
     Raises
     ------
@@ -63,18 +72,21 @@ def translate(text: str) -> Translation:
     module = parse(text)
     shared = list(_shared_variables(module))
     parts = ['#include "runtime.h"', *_statics(module)]
+    counted = Counting() if counting else None
     functions = [one for one in module.functions.values() if one.body is not None]
     parts += [f"{_header(one)};" for one in functions if not one.is_kernel]
     kernels = []
     for function in functions:
-        translated = _FunctionTranslator(module, function, shared)
+        translated = _FunctionTranslator(module, function, shared, counted)
         parts.append(translated.text())
         if function.is_kernel:
             number = len(kernels)
             places, static = _layout(module, function, shared)
             kernels.append(KernelSource(function.name, number, _offsets(function.parameters), static))
             parts.append(_entry(function, number, places, static, translated))
-    return Translation("\n".join(parts) + "\n", tuple(kernels), tuple(module.lines))
+    if counted is not None:
+        parts = [*counted.sizes(), *parts, counted.table()]
+    return Translation("\n".join(parts) + "\n", tuple(kernels), tuple(module.lines), counted)
 
 
 def _shared_variables(module: Module) -> Iterator[Variable]:
@@ -181,7 +193,10 @@ def _entry(
 class _FunctionTranslator:
     """Translates one kernel or function."""
 
-    def __init__(self, module: Module, function: Function, shared: list[Variable]) -> None:
+    def __init__(
+        self, module: Module, function: Function, shared: list[Variable], counting: Counting | None
+    ) -> None:
+        self._counting = counting
         self._function = function
         self._name = c_name(function.name)
         registers = {one.name: one.type for one in function.variables if one.space == "reg"}
@@ -195,6 +210,8 @@ class _FunctionTranslator:
         """Return the function in C."""
         function = self._function
         steps = [self._step(one) for one in function.body or []]
+        if self._counting is not None:
+            self._counting.end()
         self.saved = sorted(set().union(*live_after(steps)))
         lines, n_stops = [], 0
         for step in steps:
@@ -260,8 +277,11 @@ class _FunctionTranslator:
 
     def _step(self, instruction: Instruction) -> Step:
         if not instruction.opcode:
+            if self._counting is not None:
+                self._counting.end()
             return Step(code=f"{c_name(instruction.label)}:;", label=instruction.label)
-        c = Context(instruction, self._names, self._function.is_kernel, self.n_sites)
+        before = "" if self._counting is None else self._counting.begin(instruction)
+        c = Context(instruction, self._names, self._function.is_kernel, self.n_sites, self._counting)
         handler = HANDLERS.get(c.base)
         if handler is None:
             raise c.unsupported()
@@ -276,5 +296,7 @@ class _FunctionTranslator:
         if instruction.predicate is not None:
             c.step.code = f"if ({c.read(instruction.predicate, 'pred')}) {{ {c.step.code} }}"
             c.step.writes.clear()
-        c.step.code += f" /* {instruction.line} */"
+        c.step.code = f"{before}{c.step.code} /* {instruction.line} */"
+        if self._counting is not None and (c.step.stops or c.step.targets or c.base in LEAVING):
+            self._counting.end()
         return c.step

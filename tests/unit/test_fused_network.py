@@ -195,6 +195,24 @@ def test_products_of_tf32(name: str, products: str, tolerance: float) -> None:
     assert_right(centre, shape, plan(shape, 64, 4, is_parked=False), tolerance, products)
 
 
+@pytest.mark.parametrize("products", ["double", "tf32", "tf32x3"])
+@pytest.mark.parametrize("bits", [0x7FFFFFFF, 0x7FC00000, 0x7F800000, 0xFF800000])
+def test_what_is_no_number_is_not_hidden(bits: int, products: str) -> None:
+    """NaN of a card and another, and infinities; all atoms but the one have their numbers."""
+    centre = random_centre(SIZES["a triangle, whole and factored"])
+    shape = shape_of(centre)
+    moments = random_moments(shape)
+    whole, _ = run(centre, plan(shape, 16, 4, is_parked=False), shape, moments, "tf32")
+    moments[21, 2, 4] = np.array([bits], np.uint32).view(np.float32)[0]
+    chosen = plan(shape, 16, 8 if products == "double" else 4, is_parked=False)
+    energies, gradient = run(centre, chosen, shape, moments, products)
+    others = np.arange(N) != 21
+    assert not np.isfinite(energies[21])
+    assert not np.isfinite(gradient[21]).all()
+    np.testing.assert_allclose(energies[others], whole[others], atol=0.05)
+    assert np.isfinite(gradient[others]).all()
+
+
 @pytest.mark.parametrize("name", ["a water model's oxygen", "odd numbers"])
 def test_the_number_of_rows_does_not_change_a_bit(name: str) -> None:
     centre = random_centre(SIZES[name])

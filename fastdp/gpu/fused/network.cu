@@ -67,8 +67,15 @@ __device__ __forceinline__ unsigned rounded(Real x)
 
 __device__ __forceinline__ void split(Real x, unsigned& high, unsigned& low)
 {
-    high = rounded(x);
-    low = PRODUCTS == 3 ? rounded(x - __uint_as_float(high)) : 0u;
+    if (PRODUCTS == 3) {
+        // `rounded` would take three or four instructions each, because it looks for infinity. A card sees the first 11
+        // bits of low; what it leaves out is 2^-21 of x. If x is no number, low is none.
+        high = (__float_as_uint(x) + 0x1000u) & 0xffffe000u;
+        low = __float_as_uint(x - __uint_as_float(high));
+    } else {
+        high = rounded(x);
+        low = 0u;
+    }
 }
 
 __device__ __forceinline__ Left left_of(Real a0, Real a1, Real a2, Real a3)
@@ -110,7 +117,13 @@ __device__ __forceinline__ void multiply_add(Real (&c)[4], const Left& a, const 
 
 // ---- Operands
 
-struct alignas(16) Four { Real x[4]; };
+// Numbers of 16 bytes.
+#if PRODUCTS == 0
+typedef double2 Word;
+#else
+typedef float4 Word;
+#endif
+constexpr int WORD = 16 / sizeof(Real);
 
 struct alignas(16) Piece { Real x[UNIT / 4]; };
 
@@ -142,28 +155,42 @@ __device__ __forceinline__ Left features_of(const Real* features, int first, int
                    far ? place[4 * STRIDE + 8] : Real(0));
 }
 
+// All features of 16 atoms, in registers for several products.
+template <int LENGTH>
+struct Held {
+    static constexpr int EIGHTHS = (LENGTH + 7) / 8;
+
+    Left a[EIGHTHS];
+
+    __device__ __forceinline__ Held(const Real* features, int atom)
+    {
+#pragma unroll
+        for (int k = 0; k < EIGHTHS; ++k) a[k] = features_of<LENGTH>(features, 8 * k, atom);
+    }
+};
+
 // A product of 16 atoms and 8 columns, with weights that are there.
 template <int LENGTH>
-__device__ __forceinline__ void add_one(Real (&sums)[4], const Real* features, int atom, const Piece (&b)[units(LENGTH)])
+__device__ __forceinline__ void add_one(Real (&sums)[4], const Held<LENGTH>& features, const Piece (&b)[units(LENGTH)])
 {
 #pragma unroll
     for (int unit = 0; unit < units(LENGTH); ++unit)
 #pragma unroll
         for (int half = 0; half < UNIT / 8; ++half) {
-            const int first = UNIT * unit + 8 * half;
-            if (first < LENGTH)
-                multiply_add(sums, features_of<LENGTH>(features, first, atom),
-                             right_of(b[unit].x[2 * half], b[unit].x[2 * half + 1]));
+            const int eighth = UNIT / 8 * unit + half;
+            if (eighth < Held<LENGTH>::EIGHTHS)
+                multiply_add(sums, features.a[eighth], right_of(b[unit].x[2 * half], b[unit].x[2 * half + 1]));
         }
 }
 
-// How WIDTH columns of a product are dealt out to warps: jobs of 8 columns and EACH groups of 16 atoms.
+// How WIDTH columns of a product are dealt out to warps: jobs of 8 columns and EACH groups of 16 atoms, one or all.
 template <int WIDTH_, int EACH_>
 struct Jobs {
     static constexpr int WIDTH = WIDTH_, EACH = EACH_;
     static constexpr int TILES = (WIDTH + 7) / 8;
-    static constexpr int NUMBER = TILES * (GROUPS / EACH);
-    static constexpr int ROUNDS = (NUMBER + WARPS - 1) / WARPS;
+    // A warp stays with its atoms: what it takes of them serves all its rounds.
+    static constexpr int SHARING = EACH == GROUPS ? WARPS : 4;
+    static constexpr int ROUNDS = (TILES + SHARING - 1) / SHARING;
 
     Real sums[ROUNDS][EACH][4];
 
@@ -177,10 +204,14 @@ struct Jobs {
                 for (int i = 0; i < 4; ++i) sums[r][m][i] = Real(0);
     }
 
-    static __device__ __forceinline__ int job(int round) { return round * WARPS + (threadIdx.x >> 5); }
-    static __device__ __forceinline__ int tile(int round) { return job(round) % TILES; }
-    static __device__ __forceinline__ int group(int round) { return EACH == GROUPS ? 0 : job(round) / TILES * EACH; }
-    static __device__ __forceinline__ bool there(int round) { return (round + 1) * WARPS <= NUMBER || job(round) < NUMBER; }
+    static __device__ __forceinline__ int group() { return EACH == GROUPS ? 0 : threadIdx.x >> 7; }
+    // Other warps begin in each group: those with a tile more are to be on all four schedulers of a multiprocessor.
+    static __device__ __forceinline__ int tile(int round)
+    {
+        const int warp = threadIdx.x >> 5;
+        return SHARING * round + (EACH == GROUPS ? warp : (warp - group() * TILES) & 3);
+    }
+    static __device__ __forceinline__ bool there(int round) { return (round + 1) * SHARING <= TILES || tile(round) < TILES; }
 
     template <int UNITS>
     __device__ __forceinline__ void fetch(Piece (&b)[ROUNDS], const Real* packed, int unit) const
@@ -200,19 +231,14 @@ struct Jobs {
             const int eighth = first + 8 * half;
             if (eighth >= LENGTH) break;
             Left a[EACH];
-            if (EACH == GROUPS) {
 #pragma unroll
-                for (int m = 0; m < EACH; ++m) a[m] = features_of<LENGTH>(features, eighth, 16 * m + g);
-            }
+            for (int m = 0; m < EACH; ++m) a[m] = features_of<LENGTH>(features, eighth, 16 * (group() + m) + g);
 #pragma unroll
             for (int r = 0; r < ROUNDS; ++r)
                 if (there(r)) {
                     const Right right = right_of(b[r].x[2 * half], b[r].x[2 * half + 1]);
 #pragma unroll
-                    for (int m = 0; m < EACH; ++m) {
-                        if (EACH != GROUPS) a[m] = features_of<LENGTH>(features, eighth, 16 * (group(r) + m) + g);
-                        multiply_add(sums[r][m], a[m], right);
-                    }
+                    for (int m = 0; m < EACH; ++m) multiply_add(sums[r][m], a[m], right);
                 }
         }
     }
@@ -246,7 +272,7 @@ struct Jobs {
                 for (int m = 0; m < EACH; ++m)
 #pragma unroll
                     for (int i = 0; i < 4; ++i)
-                        use(8 * tile(r) + t + 4 * (i & 1), 16 * (group(r) + m) + g + 8 * (i >> 1), sums[r][m][i]);
+                        use(8 * tile(r) + t + 4 * (i & 1), 16 * (group() + m) + g + 8 * (i >> 1), sums[r][m][i]);
     }
 
     __device__ __forceinline__ void store(Real* features) const
@@ -336,6 +362,7 @@ __device__ __forceinline__ void backward_to_kept(Real* shared, const Real* weigh
         constexpr int INNER = units(RANK[L]), OUTER = CHUNK / UNIT;
         const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
         const int tile_of_chunk = (threadIdx.x >> 5) & 3, group = threadIdx.x >> 7;
+        const Held<RANK[L]> held(kept, 16 * group + g);
         Narrow<RANK[L]> jobs;
         for (int chunk = 0; chunk < CHUNKS; ++chunk) {
             Real* const buffer = shared + (CHUNKS_AT + (chunk & 1) * CHUNK) * STRIDE;
@@ -348,7 +375,7 @@ __device__ __forceinline__ void backward_to_kept(Real* shared, const Real* weigh
 #pragma unroll
             for (int unit = 0; unit < OUTER; ++unit)
                 jobs.template fetch<OUTER * CHUNKS>(outer[unit], weights + RIGHT_BACKWARD_AT[L], OUTER * chunk + unit);
-            add_one<RANK[L]>(a, kept, 16 * group + g, inner);
+            add_one<RANK[L]>(a, held, inner);
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
                 const int within = 8 * tile_of_chunk + t + 4 * (i & 1), column = CHUNK * chunk + within;
@@ -392,28 +419,56 @@ __device__ __forceinline__ void backward(Real* shared, const Real* weights)
 
 // ---- M, tau and T, and their gradients: a warp takes one component of 16 atoms.
 
-__device__ __forceinline__ void load_moments(Real (&values)[4], const Real* row, int column)
+// Of 16 columns from `first` on a lane takes four, as many at once as fit into 16 bytes: then lanes of an atom lie side
+// by side. Which: see packing.py.
+__device__ __forceinline__ int column_of(int first, int i)
 {
-    if constexpr (COLUMNS % 4 == 0) {
-        Four four = {};
-        if (COLUMNS % 16 == 0 || column < COLUMNS) four = *reinterpret_cast<const Four*>(row + column);
+    const int t = threadIdx.x & 3;
+    return PRODUCTS == 0 ? first + 8 * (i >> 1) + 2 * t + (i & 1) : first + 4 * t + i;
+}
+
+__device__ __forceinline__ void load_moments(Real (&values)[4], const Real* row, int first)
+{
+    if constexpr (COLUMNS % WORD == 0) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) values[i] = four.x[i];
+        for (int i = 0; i < 4; i += WORD) {
+            const int column = column_of(first, i);
+            Word word = {};
+            if (COLUMNS % 16 == 0 || column < COLUMNS) word = *reinterpret_cast<const Word*>(row + column);
+#if PRODUCTS == 0
+            values[i] = word.x, values[i + 1] = word.y;
+#else
+            values[0] = word.x, values[1] = word.y, values[2] = word.z, values[3] = word.w;
+#endif
+        }
     } else {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) values[i] = column + i < COLUMNS ? row[column + i] : Real(0);
+        for (int i = 0; i < 4; ++i) {
+            const int column = column_of(first, i);
+            values[i] = column < COLUMNS ? row[column] : Real(0);
+        }
     }
 }
 
-__device__ __forceinline__ void store_gradient(Real* row, int column, Real v0, Real v1, Real v2, Real v3)
+__device__ __forceinline__ void store_gradient(Real* row, int first, Real v0, Real v1, Real v2, Real v3)
 {
-    if constexpr (COLUMNS % 4 == 0) {
-        if (COLUMNS % 16 == 0 || column < COLUMNS) *reinterpret_cast<Four*>(row + column) = {{v0, v1, v2, v3}};
+    if constexpr (COLUMNS % WORD == 0) {
+#if PRODUCTS == 0
+        const Word words[2] = {{v0, v1}, {v2, v3}};
+#else
+        const Word words[1] = {{v0, v1, v2, v3}};
+#endif
+#pragma unroll
+        for (int i = 0; i < 4; i += WORD) {
+            const int column = column_of(first, i);
+            // As such an intrinsic, or the compiler makes single numbers of some.
+            if (COLUMNS % 16 == 0 || column < COLUMNS) __stwb(reinterpret_cast<Word*>(row + column), words[i / WORD]);
+        }
     } else {
         const Real values[4] = {v0, v1, v2, v3};
 #pragma unroll
         for (int i = 0; i < 4; ++i)
-            if (column + i < COLUMNS) row[column + i] = values[i];
+            if (column_of(first, i) < COLUMNS) row[column_of(first, i)] = values[i];
     }
 }
 
@@ -435,15 +490,15 @@ __device__ __forceinline__ void make_tau(Real* shared, const Real* moments, cons
 #pragma unroll
     for (int step = 0; step < AHEAD - 1; ++step)
         if (step < STEPS) {
-            load_moments(m0[step], row0, 16 * step + 4 * t);
-            load_moments(m1[step], row1, 16 * step + 4 * t);
+            load_moments(m0[step], row0, 16 * step);
+            load_moments(m1[step], row1, 16 * step);
         }
 #pragma unroll
     for (int step = 0; step < STEPS; ++step) {
         constexpr int LAST = AHEAD - 1;
         if (step + LAST < STEPS) {
-            load_moments(m0[(step + LAST) % AHEAD], row0, 16 * (step + LAST) + 4 * t);
-            load_moments(m1[(step + LAST) % AHEAD], row1, 16 * (step + LAST) + 4 * t);
+            load_moments(m0[(step + LAST) % AHEAD], row0, 16 * (step + LAST));
+            load_moments(m1[(step + LAST) % AHEAD], row1, 16 * (step + LAST));
         }
         const Real(&u)[4] = m0[step % AHEAD];
         const Real(&v)[4] = m1[step % AHEAD];
@@ -551,7 +606,7 @@ __device__ __forceinline__ void leave_network(Real* shared, const Real* weights)
     const int tile_of_chunk = (threadIdx.x >> 5) & 3, group = threadIdx.x >> 7;
     const int atom = threadIdx.x % ROWS, part = threadIdx.x / ROWS, c = part & 3;
     const bool to_left = part < 4;
-    const Real* const kept = shared + KEPT_AT[0] * STRIDE;
+    const Held<KEPT[0]> kept(shared + KEPT_AT[0] * STRIDE, 16 * group + g);
     const Real* const tau = shared + (TAU_AT + c * PADDED_Q) * STRIDE + atom;
     const Real* const right = shared + (RIGHT_AT + c * PADDED_RIGHT) * STRIDE + atom;
     Real* const d_left = shared + (D_LEFT_AT + c * PADDED_Q) * STRIDE + atom;
@@ -566,7 +621,7 @@ __device__ __forceinline__ void leave_network(Real* shared, const Real* weights)
 #pragma unroll
         for (int unit = 0; unit < UNITS; ++unit)
             b[unit] = weights_of<UNITS>(weights + LEFT_BACKWARD_AT[0], 4 * chunk + tile_of_chunk, unit);
-        add_one<KEPT[0]>(sums, kept, 16 * group + g, b);
+        add_one<KEPT[0]>(sums, kept, b);
 #pragma unroll
         for (int i = 0; i < 4; ++i)
             buffer[(8 * tile_of_chunk + t + 4 * (i & 1)) * STRIDE + 16 * group + g + 8 * (i >> 1)] = sums[i];
@@ -614,7 +669,7 @@ __device__ __forceinline__ void leave_network(Real* shared, const Real* weights)
 __device__ __forceinline__ void make_gradient(const Real* shared, Real* moments, const Real* weights, Index block_first, Index n)
 {
     constexpr int UNITS = units(Q), EIGHTS = (Q + 7) / 8;
-    const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+    const int lane = threadIdx.x & 31, g = lane >> 2;
     const int component = (threadIdx.x >> 5) & 3, group = threadIdx.x >> 7;
     const Index upper = block_first + 16 * group + g, lower = upper + 8;
     Real* const row0 = moments + (upper * 4 + component) * COLUMNS;
@@ -637,9 +692,8 @@ __device__ __forceinline__ void make_gradient(const Real* shared, Real* moments,
                     if (UNIT / 8 * unit + half < EIGHTS)
                         multiply_add(sums[j], a[UNIT / 8 * unit + half], right_of(b.x[2 * half], b.x[2 * half + 1]));
             }
-        const int column = 16 * pair + 4 * t;
-        if (upper < n) store_gradient(row0, column, sums[0][0], sums[0][1], sums[1][0], sums[1][1]);
-        if (lower < n) store_gradient(row1, column, sums[0][2], sums[0][3], sums[1][2], sums[1][3]);
+        if (upper < n) store_gradient(row0, 16 * pair, sums[0][0], sums[0][1], sums[1][0], sums[1][1]);
+        if (lower < n) store_gradient(row1, 16 * pair, sums[0][2], sums[0][3], sums[1][2], sums[1][3]);
     }
 }
 

@@ -6,8 +6,9 @@ each other, so that a lane reads 16 bytes at once, and 32 lanes 512 in a row.
 
 The columns of a tile may be dealt out to the places g as one likes, because sums of column 2 t + e come to
 lane t: where results go to shared memory, place g stands for column g // 2 + 4 (g mod 2), so that stores meet
-different banks; where they go to the card's memory, two tiles give a lane four adjacent columns. The same
-holds for the sum: where the first factor comes from the card's memory, a lane takes four adjacent numbers.
+different banks; where they go to the card's memory, a lane gets 16 bytes of adjacent columns, two of one tile
+or four of two. The same holds for the sum: where the first factor comes from the card's memory, a lane takes
+16 bytes of adjacent numbers at once.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ _G, _T = _LANE // 4, _LANE % 4
 ROWS_FROM_SHARED = np.stack([8 * j + 4 * v + _T for j in range(2) for v in range(2)], axis=1)
 """(32, 4), rows of the second factor in a step, by lane and place, where the first is in shared memory."""
 
-ROWS_FROM_MEMORY = np.stack([4 * _T + i for i in range(4)], axis=1)
-"""(32, 4), likewise, where it is in the card's memory."""
+ROWS_FROM_MEMORY = {
+    4: np.stack([4 * _T + i for i in range(4)], axis=1),
+    8: np.stack([8 * j + 2 * _T + e for j in range(2) for e in range(2)], axis=1),
+}
+"""(32, 4), likewise, where it is in the card's memory, by the size of a number."""
 
 
 def packed(matrix: NDArray, *, from_memory: bool = False, to_memory: bool = False, steps: int = 0) -> NDArray:
@@ -54,10 +58,12 @@ def packed(matrix: NDArray, *, from_memory: bool = False, to_memory: bool = Fals
     tiles += tiles % 2 if to_memory else 0
     whole = np.zeros((steps * STEP, tiles * 8), matrix.dtype)
     whole[:k, :m] = matrix
-    rows = ROWS_FROM_MEMORY if from_memory else ROWS_FROM_SHARED
+    rows = ROWS_FROM_MEMORY[matrix.itemsize] if from_memory else ROWS_FROM_SHARED
     rows = STEP * np.arange(steps)[:, None, None] + rows
     tile = np.arange(tiles)[:, None]
-    if to_memory:
+    if to_memory and matrix.itemsize == 8:
+        columns = 8 * tile + _G
+    elif to_memory:
         columns = 16 * (tile // 2) + 4 * (_G // 2) + 2 * (tile % 2) + _G % 2
     else:
         columns = 8 * tile + _G // 2 + 4 * (_G % 2)

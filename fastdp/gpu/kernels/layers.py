@@ -1,4 +1,7 @@
-"""What a layer of the fitting network does besides its matrix products."""
+"""What a layer of the fitting network does besides its matrix products.
+
+Loops are written out: Numba's `range` divides for its number of turns, more work than the one turn there is.
+"""
 
 from __future__ import annotations
 
@@ -65,8 +68,10 @@ def activation_kernel(real: Any, name: str) -> Any:
         """Set z ← shortcut(x) + t φ(z + b) and slope ← t φ'(z + b); z, slope : (n, width), x : (n, n_in)."""
         if status[HALTED] != 0:
             return
-        for i in range(cuda.blockIdx.x, n, cuda.gridDim.x):
-            for h in range(cuda.threadIdx.x, width, cuda.blockDim.x):
+        i = cuda.blockIdx.x
+        while i < n:
+            h = cuda.threadIdx.x
+            while h < width:
                 a = z[i, h] + bias[h]
                 y = real(value_of(a))
                 s = real(slope_of(a, y))
@@ -79,6 +84,8 @@ def activation_kernel(real: Any, name: str) -> Any:
                     y += x[i, h if h < n_in else h - n_in]
                 z[i, h] = y
                 slope[i, h] = s
+                h += cuda.blockDim.x
+            i += cuda.gridDim.x
 
     return activate
 
@@ -92,27 +99,39 @@ def layer_kernels(real: Any) -> SimpleNamespace:
         """Set slope ← slope · gradient, (n, width): ∂E/∂z."""
         if status[HALTED] != 0:
             return
-        for i in range(cuda.blockIdx.x, n, cuda.gridDim.x):
-            for h in range(cuda.threadIdx.x, width, cuda.blockDim.x):
+        i = cuda.blockIdx.x
+        while i < n:
+            h = cuda.threadIdx.x
+            while h < width:
                 slope[i, h] *= gradient[i, h]
+                h += cuda.blockDim.x
+            i += cuda.gridDim.x
 
     @cuda.jit
     def add(status, n, width, gradient, below):
         """Set below += gradient, (n, width)."""
         if status[HALTED] != 0:
             return
-        for i in range(cuda.blockIdx.x, n, cuda.gridDim.x):
-            for h in range(cuda.threadIdx.x, width, cuda.blockDim.x):
+        i = cuda.blockIdx.x
+        while i < n:
+            h = cuda.threadIdx.x
+            while h < width:
                 below[i, h] += gradient[i, h]
+                h += cuda.blockDim.x
+            i += cuda.gridDim.x
 
     @cuda.jit
     def fold(status, n, half, gradient, below):
         """Set below += both halves of gradient; below : (n, half), gradient : (n, 2 half)."""
         if status[HALTED] != 0:
             return
-        for i in range(cuda.blockIdx.x, n, cuda.gridDim.x):
-            for h in range(cuda.threadIdx.x, half, cuda.blockDim.x):
+        i = cuda.blockIdx.x
+        while i < n:
+            h = cuda.threadIdx.x
+            while h < half:
                 below[i, h] += gradient[i, h] + gradient[i, half + h]
+                h += cuda.blockDim.x
+            i += cuda.gridDim.x
 
     @cuda.jit
     def store_energies(status, n, first, bias, output, atom_of, energies):

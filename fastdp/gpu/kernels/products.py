@@ -1,7 +1,8 @@
 """From τ to the input of the fitting network, and back: products of pairs of channels.
 
 Both forms, the upper triangle of τ τᵀ and τ_p · T_l, are a list of pairs (p, l); the tables of pairs are
-made on the host. A block takes an atom, its threads the pairs or channels.
+made on the host. A block takes an atom, its threads the pairs or channels, in loops without `range`: see
+layers.py.
 """
 
 from __future__ import annotations
@@ -27,17 +28,23 @@ def product_kernels(real: Any) -> SimpleNamespace:
         """Add Lᵀ const to component 0; tau : (4, n, q)."""
         if status[HALTED] != 0:
             return
-        for i in range(cuda.blockIdx.x, n, cuda.gridDim.x):
-            for p in range(cuda.threadIdx.x, width, cuda.blockDim.x):
+        i = cuda.blockIdx.x
+        while i < n:
+            p = cuda.threadIdx.x
+            while p < width:
                 tau[0, i, p] += constant[p]
+                p += cuda.blockDim.x
+            i += cuda.gridDim.x
 
     @cuda.jit
     def product(status, n, width, left_of, right_of, left, right, descriptor):
         """D_d = Σ_c left_c,p(d) right_c,l(d); left (4, n, q), right (4, n, M), descriptor (n, width)."""
         if status[HALTED] != 0:
             return
-        for i in range(cuda.blockIdx.x, n, cuda.gridDim.x):
-            for d in range(cuda.threadIdx.x, width, cuda.blockDim.x):
+        i = cuda.blockIdx.x
+        while i < n:
+            d = cuda.threadIdx.x
+            while d < width:
                 p = left_of[d]
                 k = right_of[d]
                 descriptor[i, d] = (
@@ -46,6 +53,8 @@ def product_kernels(real: Any) -> SimpleNamespace:
                     + left[2, i, p] * right[2, i, k]
                     + left[3, i, p] * right[3, i, k]
                 )
+                d += cuda.blockDim.x
+            i += cuda.gridDim.x
 
     @cuda.jit
     def triangle_backward(status, n, q, place_of, tau, gradient, d_tau):
@@ -56,8 +65,10 @@ def product_kernels(real: Any) -> SimpleNamespace:
         """
         if status[HALTED] != 0:
             return
-        for i in range(cuda.blockIdx.x, n, cuda.gridDim.x):
-            for p in range(cuda.threadIdx.x, q, cuda.blockDim.x):
+        i = cuda.blockIdx.x
+        while i < n:
+            p = cuda.threadIdx.x
+            while p < q:
                 # The diagonal enters from both sides.
                 g = gradient[i, place_of[p, p]]
                 t0 = g * tau[0, i, p]
@@ -74,14 +85,18 @@ def product_kernels(real: Any) -> SimpleNamespace:
                 d_tau[1, i, p] = t1
                 d_tau[2, i, p] = t2
                 d_tau[3, i, p] = t3
+                p += cuda.blockDim.x
+            i += cuda.gridDim.x
 
     @cuda.jit
     def contract(status, n, width, depth, stride, step, gradient, factor, result):
         """result_c,p = Σ_k g[p·stride + k·step] factor_c,k for p < width, k < depth."""
         if status[HALTED] != 0:
             return
-        for i in range(cuda.blockIdx.x, n, cuda.gridDim.x):
-            for p in range(cuda.threadIdx.x, width, cuda.blockDim.x):
+        i = cuda.blockIdx.x
+        while i < n:
+            p = cuda.threadIdx.x
+            while p < width:
                 t0 = real(0.0)
                 t1 = real(0.0)
                 t2 = real(0.0)
@@ -96,6 +111,8 @@ def product_kernels(real: Any) -> SimpleNamespace:
                 result[1, i, p] = t1
                 result[2, i, p] = t2
                 result[3, i, p] = t3
+                p += cuda.blockDim.x
+            i += cuda.gridDim.x
 
     @cuda.jit
     def split(status, n, width, batch, bits, values, high_bits, high, low):
@@ -108,10 +125,14 @@ def product_kernels(real: Any) -> SimpleNamespace:
         if status[HALTED] != 0:
             return
         for b in range(batch):
-            for i in range(cuda.blockIdx.x, n, cuda.gridDim.x):
-                for h in range(cuda.threadIdx.x, width, cuda.blockDim.x):
+            i = cuda.blockIdx.x
+            while i < n:
+                h = cuda.threadIdx.x
+                while h < width:
                     high_bits[b, i, h] = (bits[b, i, h] + ROUNDING) & MASK
                     low[b, i, h] = values[b, i, h] - high[b, i, h]
+                    h += cuda.blockDim.x
+                i += cuda.gridDim.x
 
     return SimpleNamespace(
         split=split,
