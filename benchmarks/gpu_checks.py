@@ -42,18 +42,18 @@ def accuracy(bench: Bench, case: Case) -> dict[str, dict[str, float]]:
     return found
 
 
-def engine_of(bench: Bench, case: Case) -> tuple[DeviceEngine, State, Any]:
+def engine_of(bench: Bench, case: Case, variant: str) -> tuple[DeviceEngine, State, Any]:
     """Return the structure in motion."""
-    run = bench.run(case, "float64", (1, 1, 1))
+    run = bench.run(case, variant, (1, 1, 1))
     return run.engine, run.state, run.integrator
 
 
-def reproducibility(bench: Bench, case: Case) -> dict[str, Any]:
-    """Run the same twice and once on the CPU; return what differed."""
+def reproducibility(bench: Bench, case: Case, variant: str) -> dict[str, Any]:
+    """Run the same twice and once on the CPU, in float64; return what differed."""
     n = case.steps_of_a_run
     runs = []
     for _ in range(2):
-        engine, state, integrator = engine_of(bench, case)
+        engine, state, integrator = engine_of(bench, case, variant)
         energies = []
         while len(energies) < n:
             log, halted = engine.advance(n - len(energies), virial=False)
@@ -66,7 +66,7 @@ def reproducibility(bench: Bench, case: Case) -> dict[str, Any]:
     picoseconds = 1e-3 * case.timestep_fs * np.arange(n)
     drift = 1e6 * float(np.polyfit(picoseconds, runs[0][2], 1)[0]) / len(runs[0][0])
 
-    engine, state, integrator = engine_of(bench, case)
+    engine, state, integrator = engine_of(bench, case, variant)
     host = make_state(case, (1, 1, 1))
     short = min(n, LONGEST_CHUNK)
     engine.advance(short, virial=False)
@@ -86,7 +86,8 @@ def reproducibility(bench: Bench, case: Case) -> dict[str, Any]:
         "largest_distance_A": float(np.abs(apart).max()),
     }
     print(
-        f"\n{case.name}: two runs of {n} steps {'have the same bits' if same else 'DIFFER'}, drift "
+        f"\n{case.name}, {variant}: two runs of {n} steps "
+        f"{'have the same bits' if same else 'DIFFER'}, drift "
         f"{drift:+.2f} µeV/atom/ps; after {short} steps at most {found['largest_distance_A']:.1e} Å from the "
         "CPU's",
         flush=True,

@@ -28,7 +28,7 @@ def test_the_benchmark_runs_to_its_end(device: Device, tmp_path: Path) -> None:
     assert errors["float32"]["compressed"] < 5e-5
     assert errors["tf32x3"]["compressed"] < 5e-5
     assert errors["tf32"]["compressed"] > 1e-4
-    run = found["reproducibility water"]
+    run = found["reproducibility water float64"]
     assert run["bitwise_equal"]
     assert run["largest_distance_A"] < 1e-11
     (time,) = found["times"]
