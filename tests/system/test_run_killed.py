@@ -93,6 +93,15 @@ def test_a_killed_run_leaves_everything_readable_and_goes_on(tmp_path: Path, pro
     assert whole.read_bytes() == parts.read_bytes()
 
 
+@pytest.fixture
+def _hang_ups_arrive() -> Iterator[None]:
+    """Under nohup, processes that are started here would ignore SIGHUP, as fastdp then should."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("_hang_ups_arrive")
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGXCPU]
 )
