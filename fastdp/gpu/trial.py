@@ -125,10 +125,12 @@ def choose_way(
                     )
                     continue
             seconds[way] = network_seconds(device, model, dtype, way, counts)
-        except BackendError as error:
+        # Compilers and drivers that do not fit announce themselves in many ways; there is another way.
+        except Exception as error:
             if way.network == "layers" or len(ways) == 1:
                 raise
-            report(f"not tried: {error}")
+            kind = "" if isinstance(error, BackendError) else f"{type(error).__name__}: "
+            report(f"fitting networks in one kernel were not tried: {kind}{error}")
     first = next(iter(seconds))
     best = min(seconds, key=lambda way: seconds[way])
     if seconds[best] > CLEARLY * seconds[first]:

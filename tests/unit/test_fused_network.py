@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from fastdp.errors import BackendError
 from fastdp.gpu.device.base import CardFeatures
 from fastdp.gpu.device.recording import RecordingDevice
+from fastdp.gpu.device.source_kernel import SourceKernel, compile_source
 from fastdp.gpu.fused.network import AtomsOfAType, by_blocks, fused_networks, weights_of
 from fastdp.gpu.fused.packing import packed
 from fastdp.gpu.fused.shape import (
@@ -458,3 +460,9 @@ def test_networks_that_the_kernel_cannot_evaluate() -> None:
     wide = random_centre(Sizes(8, 300, 16, (20,), (0,), False))
     with pytest.raises(BackendError, match="no room for this model"):
         fused_networks(RecordingDevice(HOPPER), [centre, wide], np.float64, "full")
+
+
+def test_without_the_compiler_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    with pytest.raises(BackendError, match=re.escape("pip install 'fastdp[cuda12]'")):
+        compile_source(SourceKernel("f", ""), (9, 0))

@@ -128,6 +128,18 @@ def test_one_kernel_that_cannot_be_had_is_named(case, monkeypatch):
     assert "it is too green" in lines[0]
 
 
+def test_a_compiler_that_fails_does_not_end_the_run(case, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("libnvrtc.so.99 not found")
+
+    monkeypatch.setattr(trial, "difference", fails)
+    device, lines = ScriptedDevice(0.0, 1.0, 1.0, 0.1), []
+    ways = candidates(device, np.float64, "auto", "auto")
+    chosen, _ = choose_way(device, case[2], np.float64, ways, (12, 12), lines.append)
+    assert chosen == Way("full", "layers")
+    assert lines == ["fitting networks in one kernel were not tried: RuntimeError: libnvrtc.so.99 not found"]
+
+
 def test_times_are_for_all_atoms(case, monkeypatch):
     """One tile of each type is timed, and counts as often as there are such tiles."""
     way = Way("full", "layers")

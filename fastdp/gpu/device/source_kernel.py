@@ -43,7 +43,13 @@ def compile_source(kernel: SourceKernel, capability: tuple[int, int], *, assembl
     BackendError
         If the text cannot be compiled, with the compiler's words.
     """
-    from cuda.bindings import nvrtc
+    try:
+        from cuda.bindings import nvrtc
+    except ImportError as error:
+        raise BackendError(
+            "kernels in CUDA C++ are compiled by NVRTC, which is not found: pip install 'fastdp[cuda12]' (or "
+            f"'fastdp[cuda13]') brings it ({error})"
+        ) from error
 
     def check(answer: tuple[Any, ...]) -> Any:
         code, *rest = answer
