@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
+PROCESSES = 2
+"""A kernel is played by one thread of Python; files are shared out."""
 
 
 def test_the_gpu_engine_in_the_simulator() -> None:
@@ -20,13 +22,24 @@ def test_the_gpu_engine_in_the_simulator() -> None:
         "NUMBA_NUM_THREADS": "1",
         "FASTDP_GPU_SHADOW": "1",
     }
+    files = sorted(str(path) for path in (TESTS / "gpu").glob("test_*.py"))
     # Not the source tree before what is installed: the compiled part is missing there.
-    command = [sys.executable, "-P", "-m", "pytest", str(TESTS / "gpu"), "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        command, cwd=TESTS.parent, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    found = re.search(r"(\d+) passed", done.stdout)
-    # Skipped for want of the shared folder at most.
-    assert found is not None
-    assert int(found[1]) >= 25, done.stdout[-2000:]
+    command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    started = [
+        subprocess.Popen(
+            [*command, *files[number::PROCESSES]],
+            cwd=TESTS.parent,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for number in range(PROCESSES)
+    ]
+    printed = [process.communicate()[0] for process in started]
+    for process, text in zip(started, printed, strict=True):
+        assert process.returncode == 0, text[-6000:]
+        # Skipped for want of the shared folder at most.
+        found = re.search(r"(\d+) passed", text)
+        assert found is not None
+        assert int(found[1]) >= 25, text[-2000:]
