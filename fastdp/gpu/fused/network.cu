@@ -5,8 +5,9 @@
 // three products of TF32 numbers that bring the accuracy of float32 back.
 //
 // Around this text, text.py writes what the network looks like (sizes, where what is in shared memory and among the
-// weights), a namespace of its own, and the kernel that calls it for one or several types. Symbols: tau (Q channels), T (AXIS of them mixed, or tau itself), D their products, g and
-// delta the gradients with respect to the output of a layer and to what its activation takes.
+// weights), a namespace of its own, and the kernel that calls it for one or several types. Symbols: tau (Q channels),
+// T (RIGHT of them mixed; tau itself where RIGHT is 0), D their products, z and g the output of a layer and the gradient
+// with respect to it.
 //
 // Shared memory holds features in rows of STRIDE numbers, an atom in each column. STRIDE is 4 (mod 16) numbers of 8
 // bytes, or 8 or 24 (mod 32) of 4: the lanes of a warp, atom g = lane / 4 and feature t = lane % 4 of an operand,
@@ -17,7 +18,6 @@ constexpr int GROUPS = ROWS / 16;
 constexpr int WARPS = 4 * GROUPS;
 constexpr int THREADS = 32 * WARPS;
 constexpr int PARTS = THREADS / ROWS;
-constexpr int CHUNK = 32;
 // Rows of a packed matrix that a lane takes numbers of at a time, 16 bytes.
 constexpr int UNIT = PRODUCTS == 0 ? 8 : 16;
 
@@ -283,7 +283,7 @@ struct Jobs {
     }
 };
 
-// As many jobs as there are warps or more, or else all atoms at once, so that weights are fetched once.
+// Few columns: a warp has 16 atoms. Many: all atoms, so that weights are fetched once for a block.
 template <int WIDTH>
 using Narrow = Jobs<WIDTH, 1>;
 template <int WIDTH>
@@ -525,8 +525,8 @@ __device__ __forceinline__ void make_tau(Real* shared, const Real* moments, cons
     __syncthreads();
 }
 
-// result (component, WIDTH of PADDED) = or += features (component, LENGTH of SPACING) times a packed matrix.
-template <int LENGTH, int SPACING, int WIDTH, int PADDED, bool ADDED>
+// result (component, PADDED) = or += features (component, LENGTH of SPACING) times a packed matrix.
+template <int LENGTH, int SPACING, int PADDED, bool ADDED>
 __device__ __forceinline__ void mix_channels(Real* result, const Real* features, const Real* packed)
 {
     constexpr int TILES = (PADDED + 7) / 8, UNITS = units(LENGTH);
@@ -668,7 +668,7 @@ __device__ __forceinline__ void leave_network(Real* shared, const Real* weights)
 
 __device__ __forceinline__ void make_gradient(const Real* shared, Real* moments, const Real* weights, Index block_first, Index n)
 {
-    constexpr int UNITS = units(Q), EIGHTS = (Q + 7) / 8;
+    constexpr int UNITS = units(Q);
     const int lane = threadIdx.x & 31, g = lane >> 2;
     const int component = (threadIdx.x >> 5) & 3, group = threadIdx.x >> 7;
     const Index upper = block_first + 16 * group + g, lower = upper + 8;
@@ -676,22 +676,17 @@ __device__ __forceinline__ void make_gradient(const Real* shared, Real* moments,
     Real* const row1 = moments + (lower * 4 + component) * COLUMNS;
     const Real* const packed = weights + (component == 0 ? RADIAL_BACKWARD_AT : ANGULAR_BACKWARD_AT);
     const Real* const d_tau = shared + (D_LEFT_AT + component * PADDED_Q) * STRIDE;
-    Left a[EIGHTS];
-#pragma unroll
-    for (int k = 0; k < EIGHTS; ++k) a[k] = features_of<Q>(d_tau, 8 * k, 16 * group + g);
+    const Held<Q> held(d_tau, 16 * group + g);
 #pragma unroll 1
     for (int pair = 0; pair < (COLUMNS + 15) / 16; ++pair) {
         Real sums[2][4] = {};
 #pragma unroll
-        for (int j = 0; j < 2; ++j)
+        for (int j = 0; j < 2; ++j) {
+            Piece b[UNITS];
 #pragma unroll
-            for (int unit = 0; unit < UNITS; ++unit) {
-                const Piece b = weights_of<UNITS>(packed, 2 * pair + j, unit);
-#pragma unroll
-                for (int half = 0; half < UNIT / 8; ++half)
-                    if (UNIT / 8 * unit + half < EIGHTS)
-                        multiply_add(sums[j], a[UNIT / 8 * unit + half], right_of(b.x[2 * half], b.x[2 * half + 1]));
-            }
+            for (int unit = 0; unit < UNITS; ++unit) b[unit] = weights_of<UNITS>(packed, 2 * pair + j, unit);
+            add_one<Q>(sums[j], held, b);
+        }
         if (upper < n) store_gradient(row0, 16 * pair, sums[0][0], sums[0][1], sums[1][0], sums[1][1]);
         if (lower < n) store_gradient(row1, 16 * pair, sums[0][2], sums[0][3], sums[1][2], sums[1][3]);
     }
@@ -711,7 +706,7 @@ __device__ __forceinline__ void evaluate(Real* shared, Index block, Index n, Ind
 
     make_tau(shared, moments, weights, block_first, n);
     if constexpr (RIGHT > 0)
-        mix_channels<Q, PADDED_Q, RIGHT, PADDED_RIGHT, false>(shared + RIGHT_AT * STRIDE, shared + TAU_AT * STRIDE,
+        mix_channels<Q, PADDED_Q, PADDED_RIGHT, false>(shared + RIGHT_AT * STRIDE, shared + TAU_AT * STRIDE,
                                                               weights + AXIS_FORWARD_AT);
     Real* const parked = scratch + block * PARKED;
     if constexpr (IS_PARKED)
@@ -754,7 +749,7 @@ __device__ __forceinline__ void evaluate(Real* shared, Index block, Index n, Ind
     leave_network(shared, weights);
     if constexpr (RIGHT > 0) {
         // tau enters the second factor too, through T_l = sum over p of R_lp tau_p.
-        mix_channels<RIGHT, PADDED_RIGHT, Q, PADDED_Q, true>(shared + D_LEFT_AT * STRIDE, shared + D_RIGHT_AT * STRIDE,
+        mix_channels<RIGHT, PADDED_RIGHT, PADDED_Q, true>(shared + D_LEFT_AT * STRIDE, shared + D_RIGHT_AT * STRIDE,
                                                              weights + AXIS_BACKWARD_AT);
     } else {
         for (int place = threadIdx.x; place < 4 * PADDED_Q * ROWS; place += THREADS) {

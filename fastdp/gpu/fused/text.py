@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from fastdp.gpu.fused.shape import NetworkShape, Plan
+from fastdp.gpu.fused.shape import CHUNK, NetworkShape, Plan
 from fastdp.gpu.kernels.status import FOUND, HALTED, NO_LIST
 
 PRODUCT_CODES = {"double": 0, "tf32": 1, "tf32x3": 3}
@@ -98,6 +98,7 @@ def preamble(shape: NetworkShape, chosen: Plan, offsets: dict[str, tuple[int, ..
         As `weights_of` gives them.
     """
     numbers = {
+        "CHUNK": CHUNK,
         "ROWS": chosen.rows,
         "STRIDE": chosen.stride,
         "COLUMNS": shape.columns,
