@@ -160,15 +160,20 @@ CONTESTANTS = (
 
 
 def write_fastdp(
-    folder: Path, system: System, atoms: Atoms, steps: int, contestant: Contestant, cores: int
+    folder: Path,
+    system: System,
+    atoms: Atoms,
+    steps: int,
+    key: str,
+    potential: str,
+    threads: int | None = None,
 ) -> None:
-    """Write structure and input for fastdp."""
+    """Write structure and the input file `key`.toml for fastdp; `potential`: further lines of [potential]."""
     ase.io.write(folder / "start.extxyz", atoms)
-    (folder / f"{contestant.key}.toml").write_text(f"""version = 1
+    (folder / f"{key}.toml").write_text(f"""version = 1
 [potential]
 model = "{system.model}"
-backend = "cpu"
-precision = "{contestant.precision}"
+{potential}
 [structure]
 file = "start.extxyz"
 [velocities]
@@ -179,12 +184,11 @@ ensemble = "nve"
 steps = {steps}
 timestep_fs = {system.timestep_fs}
 [output]
-directory = "{contestant.key}"
+directory = "{key}"
 trajectory.every = 1000000
 thermo.every = 100
 checkpoint.every = 1000000
-[parallel]
-threads = {1 if contestant.ranks else cores}
+{"" if threads is None else f"[parallel]{chr(10)}threads = {threads}"}
 """)
 
 
@@ -220,7 +224,8 @@ def race(case: str, cores: int, repeats: int, steps: int, peer: Path, system: Sy
         runners = [one for one in CONTESTANTS if cores > 1 or not one.ranks]
         figures: dict[str, list[float]] = {"lammps": [], **{one.key: [] for one in runners}}
         for one in runners:
-            write_fastdp(folder, system, atoms, steps, one, cores)
+            potential = f'backend = "cpu"\nprecision = "{one.precision}"'
+            write_fastdp(folder, system, atoms, steps, one.key, potential, 1 if one.ranks else cores)
             # Compiles and compresses once, so that the counted runs find both done.
             run(one.command(cores), cores=cores, cwd=folder, environment=dict(os.environ))
         for _ in range(repeats):

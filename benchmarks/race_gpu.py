@@ -22,8 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from ase import Atoms
-from race_cpu import ROOT, System, compare_forces, peer_environment, run, systems, write_lammps
+from race_cpu import System, compare_forces, peer_environment, run, systems, write_fastdp, write_lammps
 
 PEER = "deepmd-kit[gpu,cu12,lmp]"
 
@@ -38,6 +37,10 @@ CASES = {
     "copper-1000188": ("copper", 63),
 }
 """Model, and copies of the unit along each axis. The peer's memory ends at some 10⁵ atoms for each 10 GB."""
+
+
+LARGEST_COMPARED = 20_000
+"""Atoms: forces are compared on the processor."""
 
 
 @dataclass(frozen=True)
@@ -58,40 +61,11 @@ class Contestant:
 
 
 CONTESTANTS = (
-    Contestant("double", "double", ""),
+    Contestant("double, layers", "double", 'gpu_network = "layers"'),
     Contestant("double, fused", "double_fused", 'gpu_network = "fused"'),
-    Contestant("mixed", "mixed", 'precision = "mixed"'),
+    Contestant("mixed, layers", "mixed", 'precision = "mixed"\ngpu_network = "layers"'),
     Contestant("mixed, fused", "mixed_fused", 'precision = "mixed"\ngpu_network = "fused"'),
 )
-
-
-def write_fastdp(
-    folder: Path, system: System, atoms: Atoms, steps: int, one: Contestant, backend: str
-) -> None:
-    """Write structure and input for fastdp."""
-    from ase.io import write
-
-    write(folder / "start.extxyz", atoms)
-    (folder / f"{one.key}.toml").write_text(f"""version = 1
-[potential]
-model = "{system.model}"
-backend = "{backend}"
-{one.settings}
-[structure]
-file = "start.extxyz"
-[velocities]
-temperature_K = {system.temperature_K}
-seed = 12345
-[[stage]]
-ensemble = "nve"
-steps = {steps}
-timestep_fs = {system.timestep_fs}
-[output]
-directory = "{one.key}"
-trajectory.every = 1000000
-thermo.every = 100
-checkpoint.every = 1000000
-""")
 
 
 def race(case: str, system: System, size: int, options: argparse.Namespace) -> dict:
@@ -115,7 +89,8 @@ def race(case: str, system: System, size: int, options: argparse.Namespace) -> d
             run(command, cores=cores, cwd=folder, environment=environment)
         write_lammps(folder, system, atoms, compressed, options.steps)
         for one in CONTESTANTS:
-            write_fastdp(folder, system, atoms, options.steps, one, options.backend)
+            potential = f'backend = "{options.backend}"\n{one.settings}'
+            write_fastdp(folder, system, atoms, options.steps, one.key, potential)
         figures: dict[str, list[float]] = {"lammps": [], **{one.key: [] for one in CONTESTANTS}}
         # The first turn compiles and compresses, and does not count.
         for turn in range(1 + options.repeats):
@@ -137,10 +112,6 @@ def race(case: str, system: System, size: int, options: argparse.Namespace) -> d
         "microseconds_per_atom_and_step": figures,
         "speedup": {one.key: medians["lammps"] / medians[one.key] for one in CONTESTANTS},
     }
-
-
-LARGEST_COMPARED = 20_000
-"""Atoms: forces are compared on the processor."""
 
 
 def table(results: list[dict]) -> str:
@@ -182,7 +153,7 @@ def main() -> None:
         results.append(race(case, available[name], size, options))
         options.json.write_text(json.dumps(results, indent=1) + "\n")
         print(table(results[-1:]).splitlines()[-1], flush=True)
-    print(f"\n{ROOT.name}, backend {options.backend}\n\n{table(results)}")
+    print(f"\nbackend {options.backend}\n\n{table(results)}")
 
 
 if __name__ == "__main__":
