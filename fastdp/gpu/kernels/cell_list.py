@@ -100,6 +100,7 @@ def clear(status, n, values):
 
 
 def _assign_cell(i, geometry, counts, types_of, positions, key, moved, population):
+    """Find the cell of atom i; arrays as in `assign_cells`."""
     cell = 0
     total = 1
     for d in range(3):
@@ -158,6 +159,26 @@ def sum_tiles(status, n, values, totals):
         totals[cuda.blockIdx.x] = part[0]
 
 
+def _sum_before(values, first, last, t, part):
+    """Return the sum of all values before `first`, where thread t has those from `first` to `last`.
+
+    part : (MOST_THREADS,) int32, shared
+        Overwritten.
+    """
+    total = 0
+    for i in range(first, last):
+        total += values[i]
+    part[t] = total
+    cuda.syncthreads()
+    before = 0
+    for other in range(t):
+        before += part[other]
+    return before
+
+
+sum_before = block_function(_sum_before, globals())
+
+
 @cuda.jit
 def scan_totals(status, n, totals):
     """Replace totals by the sums of those before, (n + 1,); one block, each thread a contiguous part."""
@@ -168,14 +189,7 @@ def scan_totals(status, n, totals):
     width = (n + cuda.blockDim.x - 1) // cuda.blockDim.x
     start = min(t * width, n)
     stop = min(start + width, n)
-    total = 0
-    for i in range(start, stop):
-        total += totals[i]
-    part[t] = total
-    cuda.syncthreads()
-    before = 0
-    for other in range(t):
-        before += part[other]
+    before = sum_before(totals, start, stop, t, part)
     for i in range(start, stop):
         value = totals[i]
         totals[i] = before
@@ -209,6 +223,7 @@ def scan_tiles(status, n, values, totals, starts):
 
 
 def _put_atom(i, key, starts, population, order):
+    """Put atom i somewhere into its cell's part of `order`."""
     k = key[i]
     left = cuda.atomic.add(population, k, -1)
     order[starts[k] + left - 1] = i
@@ -227,6 +242,7 @@ def scatter(status, n, key, starts, population, order):
 
 
 def _sort_cell(k, starts, order):
+    """Sort the atoms of cell k by their index: few, so by insertion."""
     start = starts[k]
     for i in range(start + 1, starts[k + 1]):
         atom = order[i]
@@ -250,6 +266,7 @@ def sort_within_cells(status, n_keys, starts, order):
 
 
 def _place_atom(i, geometry, order, moved, positions, sorted_positions):
+    """Fill the position of sorted atom i, moved into the reduced cell."""
     atom = order[i]
     for c in range(3):
         shift = 0.0
@@ -304,14 +321,7 @@ def sort_few(
     width = (n_keys + threads - 1) // threads
     first = min(t * width, n_keys)
     last = min(first + width, n_keys)
-    total = 0
-    for k in range(first, last):
-        total += population[k]
-    part[t] = total
-    cuda.syncthreads()
-    before = 0
-    for other in range(t):
-        before += part[other]
+    before = sum_before(population, first, last, t, part)
     for k in range(first, last):
         starts[k] = before
         before += population[k]
