@@ -288,7 +288,8 @@ def pair_sums(device: ShadowDevice, module: ModuleType, monkeypatch: pytest.Monk
         monkeypatch.setattr(system, "force_kernel", module.force_kernel)
     else:
         for user in (moments, forces):
-            monkeypatch.setattr(user, "append", block_function(module.append_near, vars(user)))
+            append = block_function(module.append_near, vars(user))
+            monkeypatch.setattr(user, "fill", module.ring_filler(append))
     _, atoms, model = compressed_case("cell shorter than the cutoff", TOLERANCE)
     evaluate(CudaPotential(model, device), atoms, 2.0)
 

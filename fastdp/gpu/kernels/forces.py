@@ -15,7 +15,6 @@ from typing import Any
 from numba import cuda, float64, int64, uint32, uint64
 
 from fastdp.gpu.kernels.compiling import block_function, device_function
-from fastdp.gpu.kernels.entries import displacement_of
 from fastdp.gpu.kernels.pairs import (
     HIGH,
     INVERSE_SPACING,
@@ -30,6 +29,7 @@ from fastdp.gpu.kernels.pairs import (
     append_near,
     coefficients,
     interval_function,
+    ring_filler,
     type_of,
 )
 from fastdp.gpu.kernels.status import FOUND, HALTED, NO_LIST, NOT_HELD
@@ -41,7 +41,7 @@ AT_ONCE = 8
 FORCE_COLUMNS = 12
 """Three components of the force and nine of the virial."""
 
-append = block_function(append_near, globals())
+fill = ring_filler(block_function(append_near, globals()))
 
 
 def is_wide(n_numbers: int) -> bool:
@@ -172,27 +172,27 @@ def force_kernel(real: Any, order: int, windowed: bool = False, wide: bool = Fal
             other = place_type(uint64(centre * n_functions) + in_row)
             held = 0
             while start < stop or held > 0:
-                while start < stop and held < WARP:
-                    j = uint32(0)
-                    dx = 0.0
-                    dy = 0.0
-                    dz = 0.0
-                    inside = False
-                    if start + lane < stop:
-                        j, dx, dy, dz, r_squared = displacement_of(
-                            rows[i, uint32(start + lane)],
-                            index_mask,
-                            index_bits,
-                            translations,
-                            sorted_positions,
-                            x,
-                            y,
-                            z,
-                        )
-                        inside = r_squared < cutoff_squared
-                    held += append(turn, head + held, inside, j, dx, dy, dz, lane, found, near, near_vector)
-                    turn = uint32(turn + 1 if turn < 2 else 0)
-                    start += WARP
+                held, turn, start = fill(
+                    held,
+                    turn,
+                    start,
+                    stop,
+                    head,
+                    i,
+                    lane,
+                    cutoff_squared,
+                    index_mask,
+                    index_bits,
+                    translations,
+                    sorted_positions,
+                    rows,
+                    x,
+                    y,
+                    z,
+                    found,
+                    near,
+                    near_vector,
+                )
                 # The ring is filled, and no lane looks at places of the neighbours before.
                 cuda.syncthreads()
                 n = min(held, WARP)

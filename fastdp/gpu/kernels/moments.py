@@ -14,7 +14,6 @@ from typing import Any
 from numba import cuda, float64, uint32, uint64
 
 from fastdp.gpu.kernels.compiling import block_function, device_function
-from fastdp.gpu.kernels.entries import displacement_of
 from fastdp.gpu.kernels.pairs import (
     INVERSE_SPACING,
     ORIGIN,
@@ -26,6 +25,7 @@ from fastdp.gpu.kernels.pairs import (
     append_near,
     coefficients,
     interval_function,
+    ring_filler,
     type_of,
 )
 from fastdp.gpu.kernels.status import FOUND, HALTED, NO_LIST, TOO_CLOSE
@@ -34,7 +34,7 @@ from fastdp.potential.compressed import scalar
 AT_ONCE = 4
 """Neighbours whose numbers are read before the first is added; 32 is a multiple of it."""
 
-append = block_function(append_near, globals())
+fill = ring_filler(block_function(append_near, globals()))
 
 
 @cache
@@ -127,27 +127,27 @@ def moment_kernel(real: Any, order: int) -> Any:
             stop = start + row_counts[i, b]
             held = 0
             while start < stop or held > 0:
-                while start < stop and held < WARP:
-                    j = uint32(0)
-                    dx = 0.0
-                    dy = 0.0
-                    dz = 0.0
-                    inside = False
-                    if start + lane < stop:
-                        j, dx, dy, dz, r_squared = displacement_of(
-                            rows[i, uint32(start + lane)],
-                            index_mask,
-                            index_bits,
-                            translations,
-                            sorted_positions,
-                            x,
-                            y,
-                            z,
-                        )
-                        inside = r_squared < cutoff_squared
-                    held += append(turn, head + held, inside, j, dx, dy, dz, lane, found, near, near_vector)
-                    turn = uint32(turn + 1 if turn < 2 else 0)
-                    start += WARP
+                held, turn, start = fill(
+                    held,
+                    turn,
+                    start,
+                    stop,
+                    head,
+                    i,
+                    lane,
+                    cutoff_squared,
+                    index_mask,
+                    index_bits,
+                    translations,
+                    sorted_positions,
+                    rows,
+                    x,
+                    y,
+                    z,
+                    found,
+                    near,
+                    near_vector,
+                )
                 # The ring is filled, and the lanes are through with the neighbours before.
                 cuda.syncthreads()
                 n = min(held, WARP)

@@ -22,6 +22,7 @@ from numba.np import numpy_support
 from numpy.typing import NDArray
 
 from fastdp.gpu.kernels.compiling import device_function
+from fastdp.gpu.kernels.entries import displacement_of
 from fastdp.potential.compressed import scalar
 from fastdp.potential.compressed.splines import segment_polynomials
 
@@ -83,6 +84,83 @@ def append_near(turn, place, inside, j, dx, dy, dz, lane, found, near, near_vect
         near_vector[1, p] = dy
         near_vector[2, p] = dz
     return cuda.popc(bits)
+
+
+def ring_filler(append: Any) -> Any:
+    """Return the device function by which the lanes of a warp fill the ring.
+
+    Parameters
+    ----------
+    append
+        `append_near`, compiled.
+    """
+
+    def fill(
+        held,
+        turn,
+        start,
+        stop,
+        head,
+        i,
+        lane,
+        cutoff_squared,
+        index_mask,
+        index_bits,
+        translations,
+        sorted_positions,
+        rows,
+        x,
+        y,
+        z,
+        found,
+        near,
+        near_vector,
+    ):
+        """Go through a row of the list until 32 neighbours within the cutoff wait, or it ends.
+
+        Parameters
+        ----------
+        held, turn : int, uint32
+            Neighbours that wait already, and the word of `found` that is next.
+        start, stop : int
+            Part of the row of sorted atom `i` that is left.
+        head : int
+            Place in the ring of the first that waits.
+        cutoff_squared : float64
+            Å².
+        x, y, z : float64
+            Å, of the atom.
+        lane, found, near, near_vector
+            As in `append_near`; all else as in `displacement`.
+
+        Returns
+        -------
+        held, turn, start
+        """
+        while start < stop and held < WARP:
+            j = uint32(0)
+            dx = 0.0
+            dy = 0.0
+            dz = 0.0
+            inside = False
+            if start + lane < stop:
+                j, dx, dy, dz, r_squared = displacement_of(
+                    rows[i, uint32(start + lane)],
+                    index_mask,
+                    index_bits,
+                    translations,
+                    sorted_positions,
+                    x,
+                    y,
+                    z,
+                )
+                inside = r_squared < cutoff_squared
+            held += append(turn, head + held, inside, j, dx, dy, dz, lane, found, near, near_vector)
+            turn = uint32(turn + 1 if turn < 2 else 0)
+            start += WARP
+        return held, turn, start
+
+    return device_function(fill)
 
 
 def type_of_place(i, kind_starts, n_types):
