@@ -18,24 +18,27 @@ CHUNK = 32
 TILE = 4
 """Products τ_p · T_l are made for blocks of 4 × 4 pairs."""
 
-LARGEST_SHARED = {8: 163 * 1024, 9: 227 * 1024, 10: 227 * 1024}
-"""Bytes of shared memory of a block, by the major number of the compute capability; of the cards below.
+KIB = 1024
+
+LARGEST_SHARED = {
+    (8, 0): 163 * KIB,
+    (8, 7): 163 * KIB,
+    (9, 0): 227 * KIB,
+    (10, 0): 227 * KIB,
+    (10, 3): 227 * KIB,
+}
+"""Bytes of shared memory that a block may have, by compute capability.
 
 https://docs.nvidia.com/cuda/cuda-c-programming-guide, "Technical specifications per compute capability".
 """
 
-SMALL_SHARED = 99 * 1024
-"""The same of other cards (8.6, 8.9, 12.0)."""
-
-LARGE_CARDS = ((8, 0), (8, 7), (9, 0), (10, 0), (10, 3))
-"""Compute capabilities of cards for computing centres."""
+SMALL_SHARED = 99 * KIB
+"""The same of cards that are not for computing centres (8.6, 8.9, 12.0)."""
 
 
 def largest_shared(capability: tuple[int, int]) -> int:
     """Return the bytes of shared memory that a block may have on a card."""
-    if capability in LARGE_CARDS:
-        return LARGEST_SHARED[capability[0]]
-    return SMALL_SHARED
+    return LARGEST_SHARED.get(capability, SMALL_SHARED)
 
 
 def rounded_up(number: int, step: int) -> int:
